@@ -1,0 +1,100 @@
+"""The encoders: one explicit table, name -> what it takes and where it lives.
+
+A new encoder is one module and one line here. The targets are imported only when built, so that
+`import encoders` loads neither torch nor transformers.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from encoders.base import Encoder, EncoderSpec, Identity
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One catalogue line: {kind: "module:Class"}, a summary for people, and what it needs."""
+
+    targets: Mapping[str, str]
+    summary: str
+    needs: str = "nothing"
+
+
+ENCODERS: dict[str, Entry] = {
+    "transformers": Entry(
+        {
+            "image": "encoders.image:TransformersImage",
+            "text": "encoders.text:TransformersText",
+            "audio": "encoders.audio:TransformersAudio",
+        },
+        "any Hugging Face image backbone, text encoder or audio encoder",
+        "model: a hub id or a local folder with safetensors weights",
+    ),
+    "vggish": Entry(
+        {"audio": "encoders.vggish:VGGish"},
+        "VGGish, 128 values per 0.96 s of sound, averaged",
+        "weights: a .safetensors file or the torch port's state dict",
+    ),
+    "yamnet": Entry(
+        {"audio": "encoders.yamnet:YAMNet"},
+        "YAMNet, 1024 values per 0.96 s of sound, averaged",
+        "weights: yamnet.safetensors",
+    ),
+    "hog-colour": Entry(
+        {"image": "encoders.hog_colour:HogColour"},
+        "classical: gradient orientations and colour histograms on a grid",
+    ),
+    "hashed-ngrams": Entry(
+        {"text": "encoders.hashed_ngrams:HashedNgrams"},
+        "classical: hashed word and character n-grams",
+    ),
+    "logmel-stats": Entry(
+        {"audio": "encoders.logmel_stats:LogmelStats"},
+        "classical: mean, spread and movement of log-mel bands",
+    ),
+    "pixels": Entry({"image": "encoders.pixels:Pixels"}, "the picture itself, resized"),
+    "logmel": Entry({"audio": "encoders.logmel:Logmel"}, "the log-mel spectrogram itself"),
+    "as-is": Entry({"vector": "encoders.table:AsIs"}, "a vector column that exists already"),
+    "number": Entry({"numeric": "encoders.table:Number"}, "one number, optionally standardised"),
+    "hashed-category": Entry(
+        {"categorical": "encoders.table:HashedCategory"}, "one of n values, hashed to a one-hot"
+    ),
+}
+
+# What a modality gets when the configuration names no encoder: needs no download.
+DEFAULTS = {
+    "image": "hog-colour",
+    "text": "hashed-ngrams",
+    "audio": "logmel-stats",
+    "vector": "as-is",
+    "numeric": "number",
+    "categorical": "hashed-category",
+}
+
+
+def _target(kind: str, name: str) -> Any:
+    if name not in ENCODERS:
+        raise ValueError(f"unknown encoder {name!r}; known: {', '.join(sorted(ENCODERS))}")
+    entry = ENCODERS[name]
+    if kind not in entry.targets:
+        raise ValueError(f"encoder {name!r} takes {', '.join(sorted(entry.targets))}, not {kind}")
+    module, _, attribute = entry.targets[kind].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def options_type(kind: str, name: str) -> type:
+    """The frozen dataclass that says which options this encoder takes."""
+    return _target(kind, name).Options
+
+
+def identify(spec: EncoderSpec) -> Identity:
+    """What vectors of this spec are comparable with; reads files, builds no model."""
+    target = _target(spec.kind, spec.name)
+    return target.identify(target.Options(**spec.options))
+
+
+def build(spec: EncoderSpec, *, precision: str = "fp32", device: str = "cpu") -> Encoder:
+    """Build the encoder, weights loaded. Once per worker: this may take seconds."""
+    target = _target(spec.kind, spec.name)
+    return target(target.Options(**spec.options), precision=precision, device=device)

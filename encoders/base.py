@@ -1,0 +1,71 @@
+"""The contract every encoder meets, and the small picklable things that travel instead of models.
+
+A job plans with specs and identities; only a worker builds the encoder. Letters in shapes:
+B items, D dimensions of the vector.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+Decoded = Any  # Image | Waveform | str | np.ndarray | float: what the modality's kind decodes to
+Prepared = Any  # whatever the encoder's own `prepare` made of it
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which encoder to build: the kind of input, the name in `ENCODERS`, its options. Picklable."""
+
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes two vectors comparable; known without loading the weights into a model.
+
+    encoder: catalogue name; dim: length of the vector; weights: sha256 of the weight files, or ""
+    where there are none; settings: everything else that changes the vector (model revision,
+    preprocessing, pooling, tail policy, normalisation). Not precision, device or versions: those
+    are provenance.
+    """
+
+    encoder: str
+    dim: int
+    weights: str
+    settings: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits over all fields."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Encoder(Protocol):
+    """Raw items of one kind -> vectors. Built once per worker.
+
+    `encode` may be given any number of items; None holds the place of an item that failed, and gives
+    a zero row. It forms its own fixed-shape batches from the list, so the same list gives the same
+    bytes, and a failed neighbour changes nothing.
+    """
+
+    dim: int
+    identity: Identity
+
+    def prepare(self, items: Sequence[Decoded]) -> list[Prepared]:
+        """Decoded items -> model inputs on the CPU. An unusable item raises MediaError."""
+        ...
+
+    def cost(self, item: Prepared) -> int:
+        """What batches are planned by: pixels, tokens or examples of this item."""
+        ...
+
+    def encode(self, batch: Sequence[Prepared | None]) -> np.ndarray:
+        """Prepared items -> (B, D) float32."""
+        ...
