@@ -96,6 +96,11 @@ class ModalityConfig(Strict):
     frames: FramesConfig | None = None
     sound: SoundConfig | None = None
 
+    @property
+    def frame_policy(self) -> FramePolicy | None:
+        """Which frames decoding takes; None for anything but a video."""
+        return (self.frames or FramesConfig()).policy if self.kind == "video" else None
+
 
 class ModelConfig(ComponentConfig):
     """A fusion: its name, the features it takes (default: all) and its own options."""
