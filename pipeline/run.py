@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import encoders
-from pipeline import cluster, files, garbage, todo
+from pipeline import cluster, files, garbage, indexing, todo
 from pipeline.budget import Budget
 from pipeline.config import RunConfig
+from pipeline.errors import PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
-from pipeline.indexing import build_indexes
 from pipeline.ledger import Ledger
 from pipeline.lease import Holder, Lease
 from pipeline.place import by_resources, settle
@@ -61,7 +61,6 @@ class Summary:
     status: Status | None = None
     computed: int = 0  # rows computed by this command
     seconds: Counter[str] = field(default_factory=Counter)
-    indexes: list[str] = field(default_factory=list)
 
 
 def run(config: RunConfig, options: Options | None = None, progress: Progress | None = None) -> Summary:
@@ -193,6 +192,8 @@ class _Command:
         budget.check()
 
     def _fuse(self, plan: Plan) -> None:
+        if any(True for m in self.saved.config.modalities for _ in self._left(plan, m)):
+            raise PolyfuseError("not all vectors are there yet: extract them first (`polyfuse run` does everything)")
         for model in self.saved.config.models:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
             done = todo.Done.scan(self.ledger)
@@ -232,10 +233,18 @@ class _Command:
         publish_snapshot(self.folder, parts, {"records": plan.totals()[1], **rows})
 
     def _index(self) -> None:
-        started = time.monotonic()
-        self._connect()
-        self.summary.indexes = build_indexes(self.folder, self.saved, self.progress)
-        self.summary.seconds["index"] += time.monotonic() - started
+        status = read_status(self.folder)
+        if status.pending:
+            raise PolyfuseError(
+                f"{status.pending:,} of {status.records:,} records have no vectors yet: "
+                "extract them first (`polyfuse run` does everything)"
+            )
+        jobs = indexing.stale(self.folder, self.saved)
+        if jobs:
+            self._connect()
+            started = time.monotonic()
+            indexing.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
+            self.summary.seconds["index"] += time.monotonic() - started
 
 
 def _known_settings(folder: Path) -> Mapping[str, Setting]:
