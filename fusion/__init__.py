@@ -27,7 +27,9 @@ class Entry:
 
 FUSIONS: dict[str, Entry] = {
     # Never renormalised: an absent modality must not make the others count more.
-    "concat": Entry("fusion.concat:Concat", "unit blocks side by side; needs no training", metric="ip"),
+    "concat": Entry(
+        "fusion.concat:Concat", "unit blocks side by side; needs no training", metric="ip"
+    ),
 }
 
 

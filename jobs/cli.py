@@ -8,11 +8,12 @@ import os
 import sys
 import traceback
 
-import click
 import typer
 
-from jobs.commands import catalogue, doctor, export, index, retry, run, sample, search, status, verify
+from jobs.commands import catalogue, doctor, export, retry, run, sample, search, status, verify
 from pipeline.errors import PolyfuseError
+
+UsageError = typer.BadParameter.__mro__[1]  # typer brings its own click and does not export this
 
 app = typer.Typer(
     name="polyfuse",
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (sample, run, index, status, retry, search, verify, export, catalogue, doctor):
+for module in (sample, run, status, retry, search, verify, export, catalogue, doctor):
     module.register(app)
 
 
@@ -31,13 +32,12 @@ def main() -> None:
     """The console script."""
     _check_neighbours()
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as err:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UsageError as err:
         err.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _say("stopped; what is done is kept, the same command continues")
         sys.exit(130)
     except PolyfuseError as err:
@@ -50,7 +50,8 @@ def main() -> None:
             raise
         last = traceback.extract_tb(err.__traceback__)[-1]
         _say(
-            f"a bug in polyfuse: {type(err).__name__}: {err} ({os.path.basename(last.filename)}:{last.lineno}); "
+            f"a bug in polyfuse: {type(err).__name__}: {err} "
+            f"({os.path.basename(last.filename)}:{last.lineno}); "
             "set POLYFUSE_TRACEBACK=1 to see where it came from"
         )
         sys.exit(1)
@@ -66,7 +67,9 @@ def _check_neighbours() -> None:
     for package in (encoders, fusion, pipeline):
         home = os.path.dirname(os.path.dirname(os.path.abspath(str(package.__file__))))
         if home != here:
-            _say(f"another package called {package.__name__!r} in {home} hides ours in {here}: remove it")
+            _say(
+                f"another package called {package.__name__!r} in {home} hides ours in {here}: remove it"
+            )
             sys.exit(1)
 
 

@@ -13,14 +13,21 @@ from pipeline.status import Status
 from pipeline.store import Snapshot
 
 _EXAMPLES = 50
-_COLOURS = {"ok": "#2f7d4f", "partial": "#c98a1b", "failed": "#b03a3a", "filtered": "#7a8793", "pending": "#d5dae0"}
+_COLOURS = {
+    "ok": "#2f7d4f",
+    "partial": "#c98a1b",
+    "failed": "#b03a3a",
+    "filtered": "#7a8793",
+    "pending": "#d5dae0",
+}
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2.5rem auto;padding:0 1rem;color:#1d2733}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2.2rem 0 .5rem}p{margin:.3rem 0}
 .quiet{color:#5c6873}table{border-collapse:collapse;width:100%}
 th{text-align:left;font-weight:600;border-bottom:2px solid #d5dae0}
-td,th{padding:.3rem .8rem .3rem 0;vertical-align:top}td{border-bottom:1px solid #edf0f3;overflow-wrap:anywhere}
-.n{text-align:right;font-variant-numeric:tabular-nums}
+td,th{padding:.3rem .8rem .3rem 0;vertical-align:top}
+td{border-bottom:1px solid #edf0f3;overflow-wrap:anywhere}
+.n{text-align:right}
 .bar{display:flex;height:1.4rem;border-radius:4px;overflow:hidden;margin:.8rem 0 .3rem}
 .key span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 1em}
 code{background:#f3f5f7;padding:.1em .35em;border-radius:3px}
@@ -66,7 +73,8 @@ def _outcomes(status: Status) -> str:
         for name, count in shown.items()
     )
     key = "".join(
-        f'<span style="background:{_COLOURS[name]}"></span>{count:,} {name}' for name, count in shown.items()
+        f'<span style="background:{_COLOURS[name]}"></span>{count:,} {name}'
+        for name, count in shown.items()
     )
     return f"<div class=bar>{bar}</div><p class=key>{status.records:,} records:{key}</p>"
 
@@ -77,7 +85,9 @@ def _features(saved: SavedRun, status: Status) -> str:
         identity, setting = saved.identities[feature.name], saved.settings[feature.name]
         stage = next(s for s in status.stages if s.name == f"extract.{feature.modality}")
         place = f"{setting.precision} on {setting.device}"
-        rows.append((feature.name, identity.encoder, identity.dim, place, stage.tried, stage.failed))
+        rows.append(
+            (feature.name, identity.encoder, identity.dim, place, stage.tried, stage.failed)
+        )
     for model in saved.config.models:
         identity = saved.identities[model]
         rows.append((model, f"fusion {identity.encoder}", identity.dim, "", status.records, 0))
@@ -89,7 +99,15 @@ def _indexes(run: Path, status: Status) -> str:
     for name in status.indexes:
         pointer = files.read_json(run / "index" / name / "current.json")
         manifest = files.read_json(run / "index" / name / str(pointer["version"]) / "manifest.json")
-        rows.append((name, manifest["type"], manifest["metric"], manifest["vectors"], manifest["recall_at_10"]))
+        rows.append(
+            (
+                name,
+                manifest["type"],
+                manifest["metric"],
+                manifest["vectors"],
+                manifest["recall_at_10"],
+            )
+        )
     heads = ("index", "type", "metric", "vectors", "recall@10, held-out queries")
     return _table(heads, rows) if rows else "<p>none yet</p>"
 

@@ -1,12 +1,15 @@
 """What a finished command prints."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from jobs.terminal import console, duration, table
-from pipeline.run import Summary
+
+if TYPE_CHECKING:
+    from pipeline.run import Summary
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: "Summary") -> None:
     """Counts, errors by reason, times, and what to do next."""
     out = console()
     status = summary.status
@@ -21,7 +24,15 @@ def print_summary(summary: Summary) -> None:
     ]
     if rows:
         out.print(table("errors", ("modality", "reason", "count"), rows))
-        out.print(f"details in {summary.run}/errors; mend them and run: polyfuse retry {summary.run}")
+        out.print(
+            f"details in {summary.run}/errors; mend them and run: polyfuse retry {summary.run}"
+        )
     times = ", ".join(f"{name} {duration(seconds)}" for name, seconds in summary.seconds.items())
-    out.print(f"{summary.computed:,} rows computed ({times})" if summary.computed else "nothing was left to do")
-    out.print(f"written to {summary.run}: vectors in features/ and fused/, indexes {', '.join(status.indexes)}")
+    out.print(
+        f"{summary.computed:,} rows computed ({times})"
+        if summary.computed
+        else "nothing was left to do"
+    )
+    out.print(
+        f"written to {summary.run}: vectors in features/ and fused/, indexes {', '.join(status.indexes)}"
+    )

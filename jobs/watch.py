@@ -43,8 +43,23 @@ def _environment() -> dict[str, str]:
     return {_MARK: str(os.getpid()), "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
 
 
-def die_with_parent() -> None:
-    """In the driver: end when the watching command is killed, so that it leaves no writer behind."""
+def begin_driver() -> None:
+    """In the driver: end when the watching command is killed, and keep native noise off the terminal."""
+    _die_with_parent()
+    if "POLYFUSE_TRACEBACK" not in os.environ:
+        _hush_native_code()
+
+
+def _hush_native_code() -> None:
+    """Ray's C++ writes warnings for its developers to descriptor 2; Python keeps the terminal."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def _die_with_parent() -> None:
+    """A killed command must leave no writer behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ[_MARK]):

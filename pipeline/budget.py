@@ -13,7 +13,9 @@ _ENOUGH = 30  # items of a modality before its rate means anything
 class Budget:
     """Compares, per modality, the items that failed with the items that were there."""
 
-    def __init__(self, rate: float, ledger: Ledger, tried: Counter[str], lost: Counter[str]) -> None:
+    def __init__(
+        self, rate: float, ledger: Ledger, tried: Counter[str], lost: Counter[str]
+    ) -> None:
         self.rate = rate
         self.ledger = ledger
         self.tried = Counter(tried)

@@ -6,11 +6,11 @@ block (blocks get split). One single-threaded actor per core; the actor owns its
 """
 
 import contextlib
-import json
 import logging
 import os
 import pickle
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,19 +126,29 @@ def check_placeable(resources: Resources, *, remote: bool, say: Callable[[str], 
             for node in nodes
         ):
             return
-        largest = max((f"{n.get('CPU', 0):g} CPU, {n.get('GPU', 0):g} GPU" for n in nodes), default="none")
+        largest = max(
+            (f"{n.get('CPU', 0):g} CPU, {n.get('GPU', 0):g} GPU" for n in nodes), default="none"
+        )
         if time.monotonic() >= deadline:
             raise PolyfuseError(
                 f"a worker needs {resources} on one node, and no node has that (largest: {largest}); "
                 "add such a node, or force another device or precision in the configuration"
             )
         if not told:
-            say(f"waiting up to {_REMOTE_WAIT:.0f} s for a node with {resources} (largest now: {largest})")
+            say(
+                f"waiting up to {_REMOTE_WAIT:.0f} s for a node with {resources} (largest now: {largest})"
+            )
             told = True
         time.sleep(2)
 
 
-def stream(job: Job, units: Sequence[Unit], workers: int, resources: Resources) -> Iterator[dict[str, Any]]:
+def _finite() -> dict[str, int]:
+    return {"max_restarts": _RESTARTS, "max_task_retries": _TRIES}
+
+
+def stream(
+    job: Job, units: Sequence[Unit], workers: int, resources: Resources
+) -> Iterator[dict[str, Any]]:
     """Run the units on a pool of actors; yields each one's report as it finishes.
 
     Raises:
@@ -151,7 +161,9 @@ def stream(job: Job, units: Sequence[Unit], workers: int, resources: Resources) 
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.actor_task_retry_on_errors = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    # The only way to bound the restarts in Ray 2.60, which already calls it deprecated.
+    warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")
     rows = [{"unit": pickle.dumps(unit)} for unit in units]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map_batches(
         RayWorker,
@@ -160,22 +172,14 @@ def stream(job: Job, units: Sequence[Unit], workers: int, resources: Resources) 
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
-        max_restarts=_RESTARTS,
-        max_task_retries=_TRIES,
+        ray_remote_args_fn=_finite,
     )
     try:
         for row in dataset.iter_rows():
-            yield json.loads(row["report"])
+            report = pickle.loads(row["report"])
+            if isinstance(report, PolyfuseError):
+                raise report
+            yield report
     except ray.exceptions.RayError as err:
-        raise _explain(err) from err
-
-
-def _explain(err: Exception) -> Exception:
-    """Our own error from inside a worker, or one sentence about Ray's."""
-    cause = getattr(err, "cause", None)
-    while cause is not None:
-        if isinstance(cause, PolyfuseError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    text = " ".join(str(err).split())
-    return PolyfuseError(f"a worker failed: {text[-600:]}")
+        text = " ".join(str(err).split())
+        raise PolyfuseError(f"the workers died more often than they may: {text[-400:]}") from err

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,13 @@ class Errors:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
-        self, record_id: str, feature: str, uri: str, stage: str, error: MediaError, attempts: int = 0
+        self,
+        record_id: str,
+        feature: str,
+        uri: str,
+        stage: str,
+        error: MediaError,
+        attempts: int = 0,
     ) -> None:
         """One (record, feature) that has no vector, and why."""
         self.rows.append(
@@ -76,14 +81,18 @@ class Column:
         self.ids: list[str] = []
         self.states: list[str] = []
         self.vectors: dict[int, np.ndarray] = {}
-        self._pending: list[tuple[int, str, list[Any] | None]] = []  # row, uri, items or an empty slot
+        self._pending: list[
+            tuple[int, str, list[Any] | None]
+        ] = []  # row, uri, items or an empty slot
 
     def skip(self, record_id: str, state: str) -> None:
         """A row without an item: absent or filtered. It takes no slot."""
         self.ids.append(record_id)
         self.states.append(state)
 
-    def fail(self, record_id: str, uri: str, stage: str, error: MediaError, attempts: int = 0) -> None:
+    def fail(
+        self, record_id: str, uri: str, stage: str, error: MediaError, attempts: int = 0
+    ) -> None:
         """A row whose item is unusable: an error row and an empty slot."""
         self.errors.add(record_id, self.feature.name, uri, stage, error, attempts)
         self._take(record_id, FAILED, uri, None)
@@ -114,7 +123,7 @@ class Column:
             for (row, uri, items), slot in zip(self._pending, slots, strict=True):
                 rows = slice(start, start + len(slot))
                 start += len(slot)
-                if items is not None and slot != [None]:
+                if slot[0] is not None:
                     problems = [failed[i] for i in range(rows.start, rows.stop) if i in failed]
                     self._store(row, uri, matrix[rows], problems)
         self._pending.clear()
@@ -134,7 +143,11 @@ class Column:
         if problems:
             self._lose(row, uri, problems[0])
         elif not np.isfinite(matrix).all():
-            self._lose(row, uri, MediaError(Reason.NON_FINITE, "the encoder gave a vector that is not finite"))
+            self._lose(
+                row,
+                uri,
+                MediaError(Reason.NON_FINITE, "the encoder gave a vector that is not finite"),
+            )
         elif self.feature.pool == "sequence":
             self.vectors[row] = matrix
         else:
@@ -149,7 +162,9 @@ class Column:
         dim = self.encoder.dim
         schema = schemas.features(dim, self.feature.pool)
         if self.feature.pool == "sequence":
-            column = schemas.sequences_array([self.vectors.get(i) for i in range(len(self.ids))], dim)
+            column = schemas.sequences_array(
+                [self.vectors.get(i) for i in range(len(self.ids))], dim
+            )
         else:
             valid = np.zeros(len(self.ids), bool)
             matrix = np.zeros((len(self.ids), dim), np.float32)
@@ -160,11 +175,15 @@ class Column:
         return pa.table([pa.array(self.ids, pa.string()), column], schema=schema)
 
 
-def _encode(encoder: Encoder, items: list[Prepared | None]) -> tuple[np.ndarray, dict[int, MediaError]]:
+def _encode(
+    encoder: Encoder, items: list[Prepared | None]
+) -> tuple[np.ndarray, dict[int, MediaError]]:
     """Encode a window; if the model refuses it, each item alone, so that only the bad one is lost."""
     try:
         return encoder.encode(items), {}
-    except Exception as err:  # whatever a model raises, it is one medium's fault until proven otherwise
+    except (
+        Exception
+    ) as err:  # whatever a model raises, it is one medium's fault until proven otherwise
         if len(items) == 1:
             reason = Reason.OOM if _is_out_of_memory(err) else Reason.MODEL_ERROR
             error = MediaError(reason, f"{type(err).__name__}: {' '.join(str(err).split())[:300]}")
@@ -175,12 +194,17 @@ def _encode(encoder: Encoder, items: list[Prepared | None]) -> tuple[np.ndarray,
         if item is not None:
             row, problem = _encode(encoder, [item])
             matrix[i] = row[0]
-            failed.update({i: error for error in problem.values()})
+            if problem:
+                failed[i] = problem[0]
     return matrix, failed
 
 
 def _is_out_of_memory(err: Exception) -> bool:
-    return isinstance(err, MemoryError) or "out of memory" in str(err).lower() or "can't allocate" in str(err)
+    return (
+        isinstance(err, MemoryError)
+        or "out of memory" in str(err).lower()
+        or "can't allocate" in str(err)
+    )
 
 
 @dataclass
@@ -238,7 +262,9 @@ def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
         streams = loader.load(row)
     except MediaError as error:
         for column in columns:
-            column.fail(row.record_id, loader.uri(row), loader.stage, error, loader.decoder.attempts)
+            column.fail(
+                row.record_id, loader.uri(row), loader.stage, error, loader.decoder.attempts
+            )
         return
     for column in columns:
         items = streams.get(column.feature.stream) if streams else None
@@ -265,7 +291,7 @@ class Loader:
         """Where the medium came from, for errors/; empty when the bytes were in the table."""
         cell = row.cells.get(self.column)
         if isinstance(cell, Member):
-            return f"{Path(cell.path).name}@{cell.offset}"
+            return cell.name
         return cell if isinstance(cell, str) and self.modality.kind in MEDIA else ""
 
     def load(self, row: Row) -> dict[str, list[Any]] | None:
@@ -283,7 +309,9 @@ class Loader:
         self.stage = "fetch"
         raw = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
         self.stage = "decode"
-        decoded = self.decoder.decode(raw, kind, self.modality.frame_policy, bool(self.modality.sound))
+        decoded = self.decoder.decode(
+            raw, kind, self.modality.frame_policy, bool(self.modality.sound)
+        )
         if kind != "video":
             return {"self": [decoded]}
         return {"frames": list(decoded.frames), "sound": [decoded.sound] if decoded.sound else []}
@@ -302,7 +330,9 @@ def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator
         values = [row_metadata(schema, row)[0] for row in chunk]
         table = pa.Table.from_pylist(values, schema)
         kept = ds.dataset(table).to_table(columns={"keep": condition})["keep"].to_pylist()
-        yield from ((row, bool(keep) or bool(row.problem)) for row, keep in zip(chunk, kept, strict=True))
+        yield from (
+            (row, bool(keep) or bool(row.problem)) for row, keep in zip(chunk, kept, strict=True)
+        )
 
 
 def _is_absent(cell: Any) -> bool:

@@ -1,8 +1,6 @@
 """Fusing stored features: one shard, one model, one vector per record."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,20 +15,10 @@ from encoders.base import Identity
 from fusion.base import Fusion
 from pipeline import files, schemas
 from pipeline.config import RunConfig
+from pipeline.models import inputs
 from pipeline.store import PartFile
 
 _ROWS = 4096  # records fused at a time
-
-
-def inputs(config: RunConfig, model: str) -> list[str]:
-    """The names a model takes: features, or earlier models. Default: every feature."""
-    chosen = config.models[model].inputs
-    return list(chosen) if chosen else [feature.name for feature in config.features()]
-
-
-def folder_of(config: RunConfig, name: str) -> str:
-    """Where the vectors of a feature or a model are."""
-    return f"fused/{name}" if name in config.models else f"features/{name}"
 
 
 def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> Identity:
@@ -42,7 +30,9 @@ def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) 
     return Identity(own.name, built.dim, "", settings)
 
 
-def save_model(run: Path, config: RunConfig, model: str, identities: Mapping[str, Identity]) -> None:
+def save_model(
+    run: Path, config: RunConfig, model: str, identities: Mapping[str, Identity]
+) -> None:
     """RUN/models/<model>/: config.json and model.safetensors."""
     own = config.models[model]
     dims = {name: identities[name].dim for name in inputs(config, model)}
@@ -66,12 +56,6 @@ def load_model(folder: Path) -> Fusion:
     return model.eval()
 
 
-def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:
-    """What a fused part is made from: the model and the exact input parts."""
-    data = {"model": identity.digest, "parts": {name: part.sha256 for name, part in parts.items()}}
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
     """Read the input parts of one shard and give its fused table."""
     tables = {name: pq.read_table(run / part.folder / part.name) for name, part in parts.items()}
@@ -84,12 +68,18 @@ def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
     return _table(ids, blocks, model.dim)
 
 
-def _forward(model: Fusion, batch: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+def _forward(
+    model: Fusion, batch: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
     features = {name: torch.tensor(matrix) for name, (matrix, _) in batch.items()}
     present = {name: torch.tensor(valid) for name, (_, valid) in batch.items()}
     with torch.inference_mode():
         output = model(features, present)
-    found = {"vector": output.vector, "weights": output.weights, "log_variance": output.log_variance}
+    found = {
+        "vector": output.vector,
+        "weights": output.weights,
+        "log_variance": output.log_variance,
+    }
     return {name: tensor.float().numpy() for name, tensor in found.items() if tensor is not None}
 
 

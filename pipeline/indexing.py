@@ -10,8 +10,8 @@ from typing import Any
 import fusion
 from pipeline import files
 from pipeline.errors import PolyfuseError
-from pipeline.fuse import folder_of, inputs
 from pipeline.index import build_index
+from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
 from pipeline.saved import SavedRun
 from pipeline.store import Snapshot
@@ -35,7 +35,9 @@ def wanted(saved: SavedRun) -> list[IndexJob]:
     jobs = []
     for feature in config.features():
         identities = {feature.name: asdict(saved.identities[feature.name])}
-        jobs.append(IndexJob(feature.name, f"features/{feature.name}", config.index.metric, identities))
+        jobs.append(
+            IndexJob(feature.name, f"features/{feature.name}", config.index.metric, identities)
+        )
     for model in config.models:
         names = [model, *inputs(config, model)]
         identities = {name: asdict(saved.identities[name]) for name in names}
@@ -75,7 +77,8 @@ def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> N
     progress.stage("index", rows * len(jobs))
     task = ray.remote(num_cpus=share, max_retries=2)(_build_one)
     waiting = {
-        task.remote(job, snapshot.parts(job.folder), records, run, memory, snapshot, share): job for job in jobs
+        task.remote(job, snapshot.parts(job.folder), records, run, memory, snapshot, share): job
+        for job in jobs
     }
     while waiting:
         ready, _ = ray.wait(list(waiting))
@@ -96,7 +99,13 @@ def _largest_node() -> int:
 
 
 def _build_one(
-    job: IndexJob, vectors: list[Any], records: list[Any], run: Path, memory: int, snapshot: Snapshot, threads: int
+    job: IndexJob,
+    vectors: list[Any],
+    records: list[Any],
+    run: Path,
+    memory: int,
+    snapshot: Snapshot,
+    threads: int,
 ) -> None:
     build_index(
         job.name,

@@ -114,4 +114,3 @@ def _serve(pipe: multiprocessing.connection.Connection) -> None:
 def decoder(attempt: int, limits: Limits) -> "InActor | Disposable":
     """The decoder for this try of a shard."""
     return InActor(limits) if attempt == 1 else Disposable(limits)
-

@@ -41,4 +41,3 @@ def by_resources(saved: SavedRun) -> dict[Resources, list[str]]:
         needs_gpu = any(saved.settings[feature.name].device == "cuda" for feature in features)
         groups[Resources(cpus=1, gpus=1 if needs_gpu else 0)].append(modality)
     return dict(groups)
-

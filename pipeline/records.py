@@ -38,7 +38,9 @@ def derive(
     for i, row in enumerate(rows):
         letters = {feature: text[i] for feature, text in states.items()}
         values, problem = row_metadata(schema, row)
-        if problem and not row.problem:  # a row that can't be parsed is an error of each feature already
+        if (
+            problem and not row.problem
+        ):  # a row that can't be parsed is an error of each feature already
             errors.add(row.record_id, "", "", "read", MediaError(Reason.BAD_ROW, problem))
         table.append(
             {
@@ -67,4 +69,3 @@ def count_outcomes(letters: str) -> dict[str, int]:
     """{outcome: records} from the letters that `derive` gave."""
     found = Counter(letters)
     return {name: found[_LETTER[name]] for name in OUTCOMES}
-

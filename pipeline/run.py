@@ -21,8 +21,8 @@ from pipeline.config import RunConfig
 from pipeline.errors import PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
-from pipeline.ledger import Ledger
 from pipeline.lease import Holder, Lease
+from pipeline.ledger import Ledger
 from pipeline.place import by_resources, settle
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
@@ -63,7 +63,9 @@ class Summary:
     seconds: Counter[str] = field(default_factory=Counter)
 
 
-def run(config: RunConfig, options: Options | None = None, progress: Progress | None = None) -> Summary:
+def run(
+    config: RunConfig, options: Options | None = None, progress: Progress | None = None
+) -> Summary:
     """Do what is left of the wanted stages.
 
     Raises:
@@ -99,7 +101,9 @@ def describe(config: RunConfig, known: Mapping[str, Setting]) -> SavedRun:
         identities[model] = identify_model(config, model, identities)
     settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
     if config.precision != "auto":
-        settings = {n: dataclasses.replace(s, precision=config.precision) for n, s in settings.items()}
+        settings = {
+            n: dataclasses.replace(s, precision=config.precision) for n, s in settings.items()
+        }
     return SavedRun(config, identities, settings, provenance())
 
 
@@ -147,7 +151,7 @@ class _Command:
         for number in planned.retired:
             self.ledger.retire(number)
         plan = Plan.open(self.folder / "plan")
-        shards, rows = plan.totals()
+        shards, rows = plan.totals
         new = "" if planned.unchanged else f", {planned.new_shards:,} of them new"
         self.progress.say(f"plan: {rows:,} records in {shards:,} shards{new}")
         self.summary.seconds["plan"] += time.monotonic() - started
@@ -184,21 +188,23 @@ class _Command:
             budget = Budget(1.0, self.ledger, Counter(), Counter())
         for resources, modalities in by_resources(self.saved).items():
             units = [u for m in modalities for u in choose(plan, done, self.saved, m)]
-            total = len(modalities) * plan.totals()[1]
+            total = len(modalities) * plan.totals.records
             for report in self._do("extract", units, resources, total):
                 budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
         left = list(todo.records_units(plan, self.ledger, self.saved))
-        list(self._do("records", left, cluster.Resources(), plan.totals()[1]))
+        list(self._do("records", left, cluster.Resources(), plan.totals.records))
         budget.check()
 
     def _fuse(self, plan: Plan) -> None:
-        if any(True for m in self.saved.config.modalities for _ in self._left(plan, m)):
-            raise PolyfuseError("not all vectors are there yet: extract them first (`polyfuse run` does everything)")
         for model in self.saved.config.models:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
             done = todo.Done.scan(self.ledger)
+            if any(todo.extract_left(plan, done, self.saved)):
+                raise PolyfuseError(
+                    "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
+                )
             units = list(todo.fuse_units(plan, done, self.saved, model))
-            list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals()[1]))
+            list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
 
     def _do(
         self, stage: str, units: Sequence[Unit], resources: cluster.Resources, total: int
@@ -230,7 +236,7 @@ class _Command:
             if marker.shard in live:
                 parts += [(marker.shard, part) for part in marker.files]
                 rows[marker.unit] += marker.rows
-        publish_snapshot(self.folder, parts, {"records": plan.totals()[1], **rows})
+        publish_snapshot(self.folder, parts, {"records": plan.totals.records, **rows})
 
     def _index(self) -> None:
         status = read_status(self.folder)

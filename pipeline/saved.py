@@ -23,7 +23,17 @@ from pipeline import files
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 
-_LIBRARIES = ("torch", "transformers", "torchaudio", "numpy", "pillow", "av", "pyarrow", "faiss-cpu", "ray")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "torchaudio",
+    "numpy",
+    "pillow",
+    "av",
+    "pyarrow",
+    "faiss-cpu",
+    "ray",
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,9 @@ def load_saved(run: Path) -> SavedRun:
             data["provenance"],
         )
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as err:
-        raise PolyfuseError(f"{path} is damaged ({type(err).__name__}); restore it from a copy") from err
+        raise PolyfuseError(
+            f"{path} is damaged ({type(err).__name__}); restore it from a copy"
+        ) from err
 
 
 def identify_feature(feature: Feature) -> Identity:
@@ -135,7 +147,9 @@ def refuse_changes(old: SavedRun, new: SavedRun) -> None:
     """
     before, after = _common(old.config), _common(new.config)
     changes = [
-        f"{key}: was {before[key]!r}, now {after[key]!r}" for key in before if before[key] != after[key]
+        f"{key}: was {before[key]!r}, now {after[key]!r}"
+        for key in before
+        if before[key] != after[key]
     ]
     for name in old.config.modalities:
         if name not in new.config.modalities:
@@ -158,8 +172,14 @@ def refuse_changes(old: SavedRun, new: SavedRun) -> None:
 
 def _differences(place: str, before: Any, after: Any) -> list[str]:
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
-        return [line for key in keys for line in _differences(f"{place}.{key}", before.get(key), after.get(key))]
+        keys = [
+            key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)
+        ]
+        return [
+            line
+            for key in keys
+            for line in _differences(f"{place}.{key}", before.get(key), after.get(key))
+        ]
     return [f"{place}: was {before!r}, now {after!r}"]
 
 

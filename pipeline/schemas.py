@@ -68,7 +68,11 @@ def vectors_array(matrix: np.ndarray, valid: np.ndarray) -> pa.Array:
     clean = np.where(valid[:, None], matrix, np.float32(0)).astype(np.float32, copy=False)
     flat = pa.array(clean.reshape(-1))
     mask = None if valid.all() else pa.array(~valid)
-    return pa.FixedSizeListArray.from_arrays(flat, dim, mask=mask) if count else pa.array([], vector_type(dim))
+    return (
+        pa.FixedSizeListArray.from_arrays(flat, dim, mask=mask)
+        if count
+        else pa.array([], vector_type(dim))
+    )
 
 
 def sequences_array(sequences: Sequence[np.ndarray | None], dim: int) -> pa.Array:

@@ -59,7 +59,7 @@ def read_status(run: Path) -> Status:
     saved = load_saved(run)
     plan = Plan.open(run / "plan")
     live = {shard.number for shard in plan.shards()}
-    total = plan.totals()[1]
+    total = plan.totals.records
     wanted = {extract_unit(modality): saved.work(modality) for modality in saved.config.modalities}
     names = [*wanted, RECORDS, *(fuse_unit(model) for model in saved.config.models)]
     stages = {name: Stage(name, total) for name in names}
@@ -68,7 +68,11 @@ def read_status(run: Path) -> Status:
     now = time.time()
     for marker, written in Ledger(run).scan_with_times():
         stage = stages.get(marker.unit)
-        if stage is None or marker.shard not in live or marker.work != wanted.get(marker.unit, marker.work):
+        if (
+            stage is None
+            or marker.shard not in live
+            or marker.work != wanted.get(marker.unit, marker.work)
+        ):
             continue
         stage.done += marker.rows
         stage.errors.update(marker.errors)

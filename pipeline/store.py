@@ -118,7 +118,13 @@ class Snapshot:
         """
         table = pq.read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
         return [
-            Part(self.run / folder / row["name"], row["number"], row["rows"], row["sha256"], row["bytes"])
+            Part(
+                self.run / folder / row["name"],
+                row["number"],
+                row["rows"],
+                row["sha256"],
+                row["bytes"],
+            )
             for row in table.to_pylist()
         ]
 
@@ -139,11 +145,15 @@ _MANIFEST = pa.schema(
 )
 
 
-def publish_snapshot(run: Path, parts: Iterable[tuple[int, PartFile]], totals: dict[str, int]) -> Snapshot:
+def publish_snapshot(
+    run: Path, parts: Iterable[tuple[int, PartFile]], totals: dict[str, int]
+) -> Snapshot:
     """Write the next snapshot, unless the latest one says the same already."""
     rows = [{"number": number, **asdict(part)} for number, part in parts]
     rows.sort(key=lambda row: (row["folder"], row["number"], row["name"]))
-    table = pa.Table.from_pylist(rows, _MANIFEST).replace_schema_metadata({"format": str(files.FORMAT)})
+    table = pa.Table.from_pylist(rows, _MANIFEST).replace_schema_metadata(
+        {"format": str(files.FORMAT)}
+    )
     sink = io.BytesIO()
     pq.write_table(table, sink)
     data = sink.getvalue()

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline import records
-from pipeline.fuse import folder_of, inputs, work_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
+from pipeline.models import folder_of, inputs, work_digest
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile
@@ -17,7 +17,9 @@ from pipeline.units import RECORDS, Unit, extract_unit, fuse_unit
 class Done:
     """The ledger in memory, without the states: what each unit's newest marker says."""
 
-    work: dict[tuple[int, str], tuple[str, int]] = field(default_factory=dict)  # (shard, unit) -> work, revision
+    work: dict[tuple[int, str], tuple[str, int]] = field(
+        default_factory=dict
+    )  # (shard, unit) -> work, revision
     parts: dict[tuple[int, str], PartFile] = field(default_factory=dict)  # (shard, folder) -> part
     failed: set[tuple[int, str]] = field(default_factory=set)  # units with failed rows
     tried: Counter[str] = field(default_factory=Counter)  # by modality
@@ -68,6 +70,12 @@ def extract_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Ite
     for shard in plan.shards():
         if not done.is_done(shard.number, name, work):
             yield Unit(name, shard, work, done.next_revision(shard.number, name))
+
+
+def extract_left(plan: Plan, done: Done, saved: SavedRun) -> Iterator[Unit]:
+    """The same over all modalities."""
+    for modality in saved.config.modalities:
+        yield from extract_units(plan, done, saved, modality)
 
 
 def retry_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Iterator[Unit]:

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from pipeline import files, garbage, records
 from pipeline.index import verify_index
-from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.lease import Holder
+from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
 from pipeline.units import RECORDS, extract_unit
@@ -108,18 +108,30 @@ def _check_accounting(
             continue
         explained = _explained(run, marker)
         for feature in saved.config.features(modality):
-            column = _read(run, marker, f"features/{feature.name}")
-            if column is None:
-                continue
-            if column["record_id"].to_pylist() != ids:
-                yield f"{place}: features/{feature.name} has other records than records/"
-            states = marker.states[feature.name]
-            valid = column["vector"].is_valid().to_pylist()
-            for i, (letter, has) in enumerate(zip(states, valid, strict=True)):
-                if has != (letter == VECTOR) or has != (feature.name in present[i]):
-                    yield f"{place}: record {ids[i]}, {feature.name}: vector and state disagree"
-                if explained[ids[i], feature.name] != (letter == FAILED):
-                    yield f"{place}: record {ids[i]}, {feature.name}: not exactly one error for a failure"
+            yield from _check_vectors(run, marker, feature.name, ids, present, explained)
+
+
+def _check_vectors(
+    run: Path,
+    marker: Marker,
+    feature: str,
+    ids: list[str],
+    present: list[list[str]],
+    explained: Counter[tuple[str, str]],
+) -> Iterator[str]:
+    place = f"shard {marker.shard}, {feature}"
+    column = _read(run, marker, f"features/{feature}")
+    if column is None:
+        return
+    if column["record_id"].to_pylist() != ids:
+        yield f"{place}: other records than in records/"
+        return
+    valid = column["vector"].is_valid().to_pylist()
+    for i, (letter, has) in enumerate(zip(marker.states[feature], valid, strict=True)):
+        if has != (letter == VECTOR) or has != (feature in present[i]):
+            yield f"{place}, record {ids[i]}: vector and state disagree"
+        if explained[ids[i], feature] != (letter == FAILED):
+            yield f"{place}, record {ids[i]}: not exactly one error for a failure"
 
 
 def _explained(run: Path, marker: Marker) -> Counter[tuple[str, str]]:

@@ -5,25 +5,31 @@ needs it and keeps it while the units of that modality last, so that a node hold
 modality at a time.
 """
 
-import json
 import os
+import pickle
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 import encoders
 from encoders.base import Encoder
-from pipeline import records, schemas
+from pipeline import expression, records, schemas
+from pipeline.errors import PolyfuseError
 from pipeline.extract import Errors, Shelf, extract
-from pipeline.fuse import folder_of, fuse, inputs, load_model
+from pipeline.fuse import fuse, load_model
 from pipeline.isolate import decoder
 from pipeline.ledger import Ledger, Marker
+from pipeline.models import folder_of, inputs
 from pipeline.sources import open_source
 from pipeline.store import PartFile, write_part
 from pipeline.todo import count_items, records_unit
 from pipeline.units import Job, Unit, extract_unit
+
+_TRACE = "POLYFUSE_TRACEBACK" in os.environ
 
 
 class Worker:
@@ -63,18 +69,16 @@ class Worker:
             tool.close()
         number = unit.shard.number
         parts = [
-            write_part(self.job.run, f"features/{c.feature.name}", number, c.table()) for c in columns
+            write_part(self.job.run, f"features/{c.feature.name}", number, c.table())
+            for c in columns
         ]
         states = {column.feature.name: "".join(column.states) for column in columns}
         return self._commit(unit, parts, errors, states, len(columns[0].ids), started)
 
     def _columns(self, modality: str) -> list[str]:
-        names = [self.config.column(modality)]
-        if self.config.source.where:
-            from pipeline import expression
-
-            names += sorted(expression.columns(self.config.source.where))
-        return list(dict.fromkeys(names))
+        where = self.config.source.where
+        filtering = sorted(expression.columns(where)) if where else []
+        return list(dict.fromkeys([self.config.column(modality), *filtering]))
 
     def _encoders_of(self, modality: str) -> Mapping[str, Encoder]:
         wanted = {}
@@ -99,7 +103,9 @@ class Worker:
             part = marker.file(f"features/{feature.name}")
             column = pq.read_table(self.job.run / part.folder / part.name)["vector"]
             if feature.pool == "sequence":
-                rows = [None if v is None else schemas.np.asarray(v, "float32") for v in column.to_pylist()]
+                rows = [
+                    None if v is None else np.asarray(v, np.float32) for v in column.to_pylist()
+                ]
             else:
                 matrix, valid = schemas.matrix_of(column)
                 rows = [row if ok else None for row, ok in zip(matrix, valid, strict=True)]
@@ -190,7 +196,10 @@ def _report(marker: Marker) -> dict[str, Any]:
 
 
 class RayWorker(Worker):
-    """The same, as Ray Data calls it: a batch of one pickled unit in, a batch of one report out."""
+    """The same, as Ray Data calls it: a batch of one pickled unit in, a batch of one report out.
+
+    An exception travels in the report: raised here, Ray Data would wrap it beyond recognition.
+    """
 
     def __init__(self, job: Job) -> None:
         import torch
@@ -198,9 +207,16 @@ class RayWorker(Worker):
         torch.set_num_threads(1)  # one single-threaded actor per core
         super().__init__(job)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """batch: {"unit": [pickled Unit]}."""
-        import pickle
+        return {"report": [self._try(pickle.loads(unit)) for unit in batch["unit"]]}
 
-        reports = [self.run(pickle.loads(unit)) for unit in batch["unit"]]
-        return {"report": [json.dumps(report) for report in reports]}
+    def _try(self, unit: Unit) -> bytes:
+        try:
+            return pickle.dumps(self.run(unit))
+        except PolyfuseError as err:
+            return pickle.dumps(err)
+        except Exception as err:
+            trace = traceback.format_exc()
+            sentence = f"{unit.name} of shard {unit.shard.number}: {type(err).__name__}: {err}"
+            return pickle.dumps(PolyfuseError(f"{sentence}\n{trace}" if _TRACE else sentence))

@@ -50,7 +50,9 @@ def test_a_media_error_is_passed_on(tool):
 
 def test_a_crash_costs_two_tries_and_the_next_medium_decodes(tool):
     with pytest.raises(MediaError, match="died on this medium") as caught:
-        tool.decode(_Bad("__import__('os').kill(__import__('os').getpid(), 11)"), "image", None, False)
+        tool.decode(
+            _Bad("__import__('os').kill(__import__('os').getpid(), 11)"), "image", None, False
+        )
     assert caught.value.reason == Reason.CRASH
     assert tool.attempts == isolate.TRIES
     assert tool.decode(png(), "image", None, False).pixels.shape == (10, 10, 3)

@@ -33,7 +33,12 @@ def descendants(pid: int) -> list[tuple[int, str]]:
         children = Path(f"/proc/{parent}/task/{parent}/children")
         for child in children.read_text().split() if children.exists() else ():
             line = Path(f"/proc/{child}/cmdline")
-            found.append((int(child), line.read_bytes().replace(b"\0", b" ").decode() if line.exists() else ""))
+            found.append(
+                (
+                    int(child),
+                    line.read_bytes().replace(b"\0", b" ").decode() if line.exists() else "",
+                )
+            )
             queue.append(int(child))
     return found
 

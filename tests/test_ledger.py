@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from pipeline.errors import Refused
-from pipeline.ledger import Ledger, Marker
 from pipeline.lease import Holder, Lease
+from pipeline.ledger import Ledger, Marker
 from pipeline.store import PartFile
 
 

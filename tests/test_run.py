@@ -54,8 +54,16 @@ def test_every_record_is_there_once_with_the_right_outcome(done):
     assert list(records.index) == [f"r{i:03d}" for i in range(60)]
     for i, row in enumerate(records.itertuples()):
         expected = "partial" if i % 12 in (3, 5) else "ok"
-        assert (row.outcome, row.price, row.title) == (expected, float(i), f"thing {i % 6} number {i}")
-        wanted = {"title"} | ({"photo"} if i % 12 not in (3, 5, 7) else set()) | ({"sound"} if i % 5 else set())
+        assert (row.outcome, row.price, row.title) == (
+            expected,
+            float(i),
+            f"thing {i % 6} number {i}",
+        )
+        wanted = (
+            {"title"}
+            | ({"photo"} if i % 12 not in (3, 5, 7) else set())
+            | ({"sound"} if i % 5 else set())
+        )
         assert set(row.present) == wanted
 
 
@@ -82,7 +90,9 @@ def test_errors_say_what_and_why(done):
 def test_the_fused_vector_is_the_unit_blocks_side_by_side(done):
     fused = frame(done, "fused/concat").set_index("record_id")["vector"]
     names = sorted(["photo", "title", "sound"])
-    columns = {name: frame(done, f"features/{name}").set_index("record_id")["vector"] for name in names}
+    columns = {
+        name: frame(done, f"features/{name}").set_index("record_id")["vector"] for name in names
+    }
     dims = {name: len(columns[name].dropna().iloc[0]) for name in names}
     for record_id, vector in fused.items():
         blocks = []
@@ -159,7 +169,10 @@ def test_an_edited_source_is_refused_and_update_takes_it_in(copy):
 
 
 def test_a_changed_encoder_is_refused_and_update_recomputes_only_that_modality(copy):
-    changed = configuration.load(copy / "run.yaml", ["modalities.title.encoder.name=hashed-ngrams", "modalities.title.encoder.dim=64"])
+    changed = configuration.load(
+        copy / "run.yaml",
+        ["modalities.title.encoder.name=hashed-ngrams", "modalities.title.encoder.dim=64"],
+    )
     with pytest.raises(Refused, match="title encoder.dim"):
         run(changed)
     before = part_bytes(copy / "run")
@@ -179,7 +192,9 @@ def test_retry_touches_only_what_failed_and_gives_the_bytes_of_an_undisturbed_ru
         (copy / f"photo-{i}.png").write_bytes(picture(rng))
     mended = {i: (copy / f"photo-{i}.png").read_bytes() for i in (3, 5, 15)}
     for photo in copy.glob("photo-*"):
-        if int(photo.stem.split("-")[1]) not in mended and int(photo.stem.split("-")[1]) % 12 not in (3, 5):
+        if int(photo.stem.split("-")[1]) not in mended and int(
+            photo.stem.split("-")[1]
+        ) % 12 not in (3, 5):
             photo.unlink()  # good ones must not be read again
     summary = retry(copy / "run", Options(retry=True))
     assert summary.status.errors["NOT_FOUND"] == 4
@@ -197,8 +212,12 @@ def test_a_hopeless_job_stops_early_with_a_sentence_and_keeps_what_is_done(tmp_p
     config = write_corpus(tmp_path, records=200)
     for photo in tmp_path.glob("photo-*"):
         photo.write_bytes(b"not a picture")
-    checked = configuration.load(config, ["modalities={photo: {kind: image}}", "max_error_rate=0.1"])
-    with pytest.raises(BudgetExceeded, match="photo: .* items failed so far.*max_error_rate 0.1.*for example"):
+    checked = configuration.load(
+        config, ["modalities={photo: {kind: image}}", "max_error_rate=0.1"]
+    )
+    with pytest.raises(
+        BudgetExceeded, match="photo: .* items failed so far.*max_error_rate 0.1.*for example"
+    ):
         run(checked)
     status = read_status(tmp_path / "run")
     assert 0 < status.outcomes["failed"] < 200 or status.pending
@@ -231,8 +250,9 @@ def test_polars_duckdb_and_pyarrow_read_the_vectors_as_arrays(done):
 
 def test_status_never_starts_ray(done):
     code = (
-        "import json, sys; sys.path.insert(0, '.'); sys.argv = ['polyfuse', 'status', sys.argv[1], '--json'];"
-        "from jobs.cli import app; app(standalone_mode=False); assert 'ray' not in sys.modules, 'ray was imported'"
+        "import sys; sys.path.insert(0, '.');"
+        "from jobs.cli import app; app(['status', sys.argv[1], '--json'], standalone_mode=False);"
+        "assert 'ray' not in sys.modules, 'ray was imported'"
     )
     command = [sys.executable, "-c", code, str(done / "run")]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -14,7 +14,8 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: RunFolder, out: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="The file to write.")]
+    run: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="The file to write.")],
 ) -> None:
     """Write one wide Parquet table: metadata and every vector as list<float>.
 

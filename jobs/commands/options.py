@@ -6,14 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration of the run.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The YAML configuration of the run.")
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder a run was written to.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a configuration key, e.g. --set workers=2."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a configuration key, e.g. --set workers=2."
+    ),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="A Ray cluster; without it Ray starts on this machine (or RAY_ADDRESS).")
+    str | None,
+    typer.Option(help="A Ray cluster; without it Ray starts on this machine (or RAY_ADDRESS)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 

@@ -18,13 +18,13 @@ def retry(run: RunFolder, address: Address = None, as_json: Json = False) -> Non
 
     Example: polyfuse retry runs/products
     """
-    from pipeline import saved, status
     from pipeline import run as pipeline_run
+    from pipeline import saved, status
 
     saved.load_saved(run)
     if not watch.in_driver():
         raise typer.Exit(watch.drive())
-    watch.die_with_parent()
+    watch.begin_driver()
     options = pipeline_run.Options(retry=True, address=address)
     with Bars() as bars:
         summary = pipeline_run.retry(run, options, bars)

@@ -11,9 +11,14 @@ from jobs.summary import print_summary
 from jobs.terminal import Bars
 
 Update = Annotated[
-    bool, typer.Option("--update", help="Take in edited or removed rows and changed settings; keep the rest.")
+    bool,
+    typer.Option(
+        "--update", help="Take in edited or removed rows and changed settings; keep the rest."
+    ),
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Forget what this output holds and start over.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Forget what this output holds and start over.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +59,9 @@ def extract(
     _run(("extract",), config, overrides, update, restart, address, as_json)
 
 
-def fuse(config: ConfigFile, overrides: Set = None, address: Address = None, as_json: Json = False) -> None:
+def fuse(
+    config: ConfigFile, overrides: Set = None, address: Address = None, as_json: Json = False
+) -> None:
     """Fuse the stored vectors of each record with the models of the configuration.
 
     Example: polyfuse fuse products.yaml
@@ -62,7 +69,9 @@ def fuse(config: ConfigFile, overrides: Set = None, address: Address = None, as_
     _run(("fuse",), config, overrides, False, False, address, as_json)
 
 
-def index(config: ConfigFile, overrides: Set = None, address: Address = None, as_json: Json = False) -> None:
+def index(
+    config: ConfigFile, overrides: Set = None, address: Address = None, as_json: Json = False
+) -> None:
     """Build the FAISS indexes over every feature and every fused vector.
 
     Example: polyfuse index products.yaml --set index.memory=2GB
@@ -79,15 +88,14 @@ def _run(
     address: str | None,
     as_json: bool,
 ) -> None:
-    from pipeline import config, run, status
-
-    checked = config.load(path, overrides or ())
     if not watch.in_driver():
         raise typer.Exit(watch.drive())
-    watch.die_with_parent()
+    watch.begin_driver()
+    from pipeline import config, run, status
+
     options = run.Options(stages, update=update, restart=restart, address=address)
     with Bars() as bars:
-        summary = run.run(checked, options, bars)
+        summary = run.run(config.load(path, overrides or ()), options, bars)
     if as_json:
         print_json(status.to_json(summary.status))
     else:

@@ -25,19 +25,26 @@ def search(
     image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A sound to look for.")] = None,
     video: Annotated[Path | None, typer.Option(help="A video to look for.")] = None,
-    record: Annotated[str | None, typer.Option("--id", help="A record to find the neighbours of.")] = None,
+    record: Annotated[
+        str | None, typer.Option("--id", help="A record to find the neighbours of.")
+    ] = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODALITY=W", help="How much a part of the query counts; may be negative."),
+        typer.Option(
+            metavar="MODALITY=W", help="How much a part of the query counts; may be negative."
+        ),
     ] = None,
     where: Annotated[str | None, typer.Option(help="Only records for which this holds.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
     index: Annotated[
-        str | None, typer.Option(help="Which index: a feature or a model; default the first model's.")
+        str | None,
+        typer.Option(help="Which index: a feature or a model; default the first model's."),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="FEATURE=DIR", help="Where a query encoder's model is on this machine."),
+        typer.Option(
+            metavar="FEATURE=DIR", help="Where a query encoder's model is on this machine."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +74,9 @@ def search(
         print_json([asdict(hit) for hit in hits])
         return
     names = [name for name in (hits[0].metadata if hits else {}) if name != "record_id"][:_SHOWN]
-    rows = [(h.rank, h.score, h.record_id, *(_short(h.metadata.get(n)) for n in names)) for h in hits]
+    rows = [
+        (h.rank, h.score, h.record_id, *(_short(h.metadata.get(n)) for n in names)) for h in hits
+    ]
     console().print(table("", ("rank", "score", "record", *names), rows))
     if not hits:
         console().print("no record has the modality asked for, or none passes the filter")
@@ -77,7 +86,9 @@ def _pairs(option: str, values: list[str] | None) -> list[tuple[str, str]]:
     pairs = [value.partition("=") for value in values or ()]
     for name, sign, value in pairs:
         if not (name and sign and value):
-            raise ConfigError(f"{option} {name}{sign}{value}: expected NAME=VALUE, for example image=0.5")
+            raise ConfigError(
+                f"{option} {name}{sign}{value}: expected NAME=VALUE, for example image=0.5"
+            )
     return [(name, value) for name, _, value in pairs]
 
 

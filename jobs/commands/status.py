@@ -50,7 +50,9 @@ def render(now: "object") -> RenderableType:
 
     assert isinstance(now, Status)
     outcomes = ", ".join(f"{count:,} {name}" for name, count in now.outcomes.items() if count)
-    head = Text(f"{now.run}: {now.records:,} records: {outcomes or 'none finished'}, {now.pending:,} pending")
+    head = Text(
+        f"{now.run}: {now.records:,} records: {outcomes or 'none finished'}, {now.pending:,} pending"
+    )
     rows = [
         (
             stage.name,

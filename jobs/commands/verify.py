@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     run: RunFolder,
-    clean: Annotated[bool, typer.Option("--clean", help="Remove files that no marker names.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove files that no marker names.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Audit a run: digests of all files, every record counted once, index ids against rows.
@@ -37,7 +39,9 @@ def verify(
     if audit.cleaned:
         out.print(f"{audit.cleaned:,} files that no marker names removed")
     elif audit.garbage:
-        out.print(f"{len(audit.garbage):,} files that no marker names (harmless; --clean removes them)")
+        out.print(
+            f"{len(audit.garbage):,} files that no marker names (harmless; --clean removes them)"
+        )
     for problem in audit.problems[:_SHOWN]:
         out.print(f"PROBLEM {problem}")
     if len(audit.problems) > _SHOWN:
