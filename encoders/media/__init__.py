@@ -1,4 +1,4 @@
-"""Bytes -> decoded media, under limits. Pillow, PyAV and numpy only: decoder processes stay small."""
+"""Bytes -> decoded media, under limits. Pillow, PyAV and numpy only: decoders stay small."""
 
 import re
 
@@ -38,7 +38,7 @@ def decode(
         sound: video only: whether the sound track is wanted.
 
     Raises:
-        MediaError: whatever is wrong with the bytes. No other exception leaves here because of them.
+        MediaError: whatever is wrong with the bytes; they cause no other exception.
         ValueError: an unknown kind, or a policy that asks for nothing.
     """
     if kind not in KINDS:

@@ -1,7 +1,7 @@
 """Which frames of a video to take, in exact arithmetic: no float decides between two frames.
 
-The frame showing at t is the last one whose presentation time is <= t, where 0 is the presentation time
-of the stream's first frame.
+The frame showing at t is the last one whose presentation time is <= t, where 0 is the presentation
+time of the stream's first frame.
 """
 
 from fractions import Fraction

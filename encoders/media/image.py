@@ -1,12 +1,12 @@
 """Bytes of a picture -> (H, W, 3) uint8, upright, on white.
 
-Pillow reads it, with an explicit list of formats: EPS (which starts Ghostscript), WMF, FITS and other
-rarely wanted readers stay closed. What is decided here, and where Pillow decides:
+Pillow reads it, with an explicit list of formats: EPS (which starts Ghostscript), WMF, FITS and
+other rarely wanted readers stay closed. What is decided here, and where Pillow decides:
 
 - the first frame of an animation, the merged picture of a PSD, the largest of an ICO;
 - EXIF orientation is applied; an unreadable EXIF block is no orientation, not an error;
 - transparency is composited on white;
-- an embedded ICC profile is left alone: pixels are taken as sRGB (LAB alone is converted, by littlecms);
+- an embedded ICC profile is left alone: pixels are taken as sRGB (LAB is converted, by littlecms);
 - deep samples are scaled to 8 bits, never clipped: see `_grey8`.
 
 `limits.pixels` is checked from the header, before anything is decoded. Pillow's own global cap
@@ -15,6 +15,8 @@ higher `limits.pixels` has no effect.
 """
 
 import io
+import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -52,10 +54,10 @@ def decode_image(raw: bytes, limits: Limits) -> Image:
         MediaError: BOMB, UNSUPPORTED, BAD_FORMAT or DECODE_ERROR. Other exceptions of Pillow pass
             through; `encoders.media.decode` turns them into DECODE_ERROR.
     """
+    _check_icon(raw, limits)
     try:
         with pillow.open(io.BytesIO(raw), formats=FORMATS) as picture:
-            for width, height in _stated_sizes(picture, raw):
-                _check_size(width, height, limits)
+            _check_size(picture.width, picture.height, limits)
             picture.load()
             return Image(np.array(_upright(_rgb8(picture), picture)))
     except UnidentifiedImageError as err:
@@ -64,16 +66,13 @@ def decode_image(raw: bytes, limits: Limits) -> Image:
         raise MediaError(Reason.BOMB, str(err)) from err
 
 
-def _stated_sizes(picture: pillow.Image, raw: bytes) -> list[tuple[int, int]]:
-    """Every size that decoding will allocate: the picture's, and those of PNGs inside an ICO."""
-    sizes = [picture.size]
-    if picture.format == "ICO":
-        at = raw.find(b"\x89PNG\r\n\x1a\n")
-        while at >= 0:
-            width, height = (int.from_bytes(raw[at + k : at + k + 4], "big") for k in (16, 20))
-            sizes.append((width, height))
-            at = raw.find(b"\x89PNG\r\n\x1a\n", at + 8)
-    return sizes
+def _check_icon(raw: bytes, limits: Limits) -> None:
+    """Refuse an ICO for the PNGs inside it: Pillow decodes the largest while opening the file."""
+    if not raw.startswith(b"\0\0\1\0"):
+        return
+    for png in re.finditer(rb"\x89PNG\r\n\x1a\n....IHDR(........)", raw, re.DOTALL):
+        width, height = struct.unpack(">II", png[1])
+        _check_size(width, height, limits)
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
@@ -95,7 +94,7 @@ def _rgb8(picture: pillow.Image) -> pillow.Image:
         canvas = pillow.new("RGB", picture.size, "white")
         canvas.paste(picture, mask=picture.getchannel("A"))
         return canvas
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _grey8(picture: pillow.Image) -> np.ndarray:

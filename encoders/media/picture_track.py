@@ -1,8 +1,9 @@
 """The picture track of a video: its packets in memory, decoded only where a frame is wanted.
 
 All packets are known before any is decoded. So the duration is known, and the keyframe from which a
-wanted frame can be reached: frames in between are never decoded. That is exact where the container marks
-keyframes reliably (MP4, Matroska); elsewhere, and where a jump does not deliver, every frame is decoded.
+wanted frame can be reached: frames in between are never decoded. That is exact where the container
+marks keyframes reliably (MP4, Matroska); elsewhere, and where a jump does not deliver, every frame
+is decoded.
 """
 
 from bisect import bisect_right
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from av.container import InputContainer
 
-from encoders.media.container import StreamDecoder, has_exact_keyframes
+from encoders.media.container import Coverage, StreamDecoder, has_exact_keyframes
 from encoders.media.errors import MediaError, Reason
 from encoders.media.frames import target_times
 from encoders.media.limits import Limits
@@ -45,6 +46,7 @@ class PictureTrack:
     def __init__(self, container: InputContainer, stream: Any, limits: Limits) -> None:
         self.index = stream.index
         self._decoder = StreamDecoder(container, stream, limits)
+        self._coverage = Coverage(container, stream)
         self._time_base = Fraction(stream.time_base)
         self._may_jump = has_exact_keyframes(container)
         self._packets: list[Any] = []
@@ -56,6 +58,7 @@ class PictureTrack:
         if len(self._packets) >= _MAX_PACKETS:
             raise MediaError(Reason.TOO_LARGE, f"a video of more than {_MAX_PACKETS} frames")
         self._packets.append(packet)
+        self._coverage.add(packet)
 
     def take(
         self, policy: FramePolicy, *, most: int, convert: Callable[[Any, int], Picture]
@@ -65,17 +68,23 @@ class PictureTrack:
         Args:
             policy: which times.
             most: upper bound on the number of pictures, beside the policy's own.
-            convert: (decoded frame, number of pictures to come in all) -> what to keep of it. Called
-                once per distinct frame; a frame showing at several times is given several times.
+            convert: (decoded frame, number of pictures in all) -> what to keep of it. Called once
+                per distinct frame; a frame showing at several times is given several times.
 
         Raises:
             MediaError: EMPTY when the track has no frame, DECODE_ERROR.
         """
-        try:
-            return self._take(policy, most, convert, self._keyframes() if self._may_jump else None)
-        except _JumpFailed:
-            self._decoder.flush()
-            return self._take(policy, most, convert, None)
+        self._coverage.check()
+        keyframes = self._keyframes() if self._may_jump else None
+        if keyframes is not None:
+            try:
+                return self._take(policy, most, convert, keyframes)
+            except (
+                _JumpFailed,
+                MediaError,
+            ):  # a wrong keyframe mark, or a fault that walking shows too
+                self._decoder.flush()
+        return self._take(policy, most, convert, None)
 
     def _take(
         self,
@@ -102,7 +111,7 @@ class PictureTrack:
         return taken
 
     def _keyframes(self) -> _Keyframes | None:
-        """Where decoding may start, or None where presentation times are missing or out of order."""
+        """Where decoding may start; None where presentation times are missing or out of order."""
         packets = [(packet, at) for at, packet in enumerate(self._packets) if packet.size]
         if any(packet.pts is None for packet, _ in packets):
             return None
@@ -133,7 +142,7 @@ class _Walk(Iterator[_Frame]):
         self._position = 0  # of the next packet to decode
         self._ready: deque[Any] = deque()
         self._latest: int | None = None
-        self._floor: int | None = None  # set by a jump
+        self._landing: int | None = None  # after a jump, the stamp of the keyframe to come
 
     def __next__(self) -> _Frame:
         while True:
@@ -144,11 +153,12 @@ class _Walk(Iterator[_Frame]):
                 self._position += 1
             decoded = self._ready.popleft()
             pts = _stamp(decoded)
-            if self._floor is not None:
-                if decoded.is_corrupt or pts is None:
-                    raise _JumpFailed
-                if pts < self._floor:  # belongs before the keyframe; its references were skipped
+            if self._landing is not None:
+                if pts is not None and pts < self._landing:  # its references were skipped
                     continue
+                if pts != self._landing or not decoded.key_frame:
+                    raise _JumpFailed
+                self._landing = None
             # Decoders put frames out in presentation order. Where the stamps disagree (AVI has none
             # for B-frames) the order is right and the stamps are not.
             known = [stamp for stamp in (pts, self._latest) if stamp is not None]
@@ -178,7 +188,7 @@ class _Walk(Iterator[_Frame]):
         self._decoder.flush()
         self._ready.clear()
         self._position = self._keyframes.positions[k]
-        self._latest = self._floor = self._keyframes.pts[k]
+        self._latest = self._landing = self._keyframes.pts[k]
         return True
 
 

@@ -1,4 +1,4 @@
-"""What bytes look like from their first few: to say *why* they were refused, never to choose a decoder."""
+"""What the first bytes of a file claim: to say why it was refused, not to choose a decoder."""
 
 from typing import NamedTuple
 

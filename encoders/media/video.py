@@ -1,13 +1,13 @@
 """Video -> chosen pictures and the sound track, in one pass over the file.
 
-Pictures are the ones showing at the policy's times (`frames.target_times`), found by exact presentation
-time (`picture_track`). They come upright (rotation and mirroring of the container applied, rounded to
-right angles), as 8-bit RGB by swscale's rules: 10 bits are reduced, HDR is not tone-mapped, non-square
-pixels stay as stored.
+Pictures are the ones showing at the policy's times (`frames.target_times`), found by exact
+presentation time (`picture_track`). They come upright (rotation and mirroring of the container
+applied, rounded to right angles), as 8-bit RGB by swscale's rules: 10 bits are reduced, HDR is not
+tone-mapped, non-square pixels stay as stored.
 
 Pictures keep their native size as long as all of one video fit in 256 MiB together (40 of 1080p);
-otherwise all are shrunk by one factor, by area averaging, until they fit: the width and the height are
-multiplied by sqrt(256 MiB / native bytes) and rounded down.
+otherwise all are shrunk by one factor, by area averaging, until they fit: the width and the height
+are multiplied by sqrt(256 MiB / native bytes) and rounded down.
 """
 
 from math import sqrt

@@ -24,7 +24,7 @@ def read_pcm(raw: bytes, limits: Limits) -> tuple[np.ndarray, int] | None:
         None when this is not plain PCM.
 
     Raises:
-        MediaError: TOO_LARGE by the header; DECODE_ERROR for a file that stops before its header says.
+        MediaError: TOO_LARGE by the header; DECODE_ERROR for a file shorter than it says.
     """
     layout = _layout(raw)
     if layout is None:
@@ -34,17 +34,17 @@ def read_pcm(raw: bytes, limits: Limits) -> tuple[np.ndarray, int] | None:
     if kind is None or channels == 0 or rate == 0 or block != channels * bits // 8 or size == 0:
         return None
     present = len(raw) - start
-    if size >= _UNKNOWN_SIZE:
-        size = min(size, present)
-    frames = size // block
-    if frames > limits.seconds * rate:
+    frames = min(size, present) // block
+    stated = frames if size >= _UNKNOWN_SIZE else size // block
+    if stated > limits.seconds * rate:
         raise MediaError(
             Reason.TOO_LARGE,
-            f"a sound of {frames / rate:.1f} s; limits.seconds is {limits.seconds:g}",
+            f"a sound of {stated / rate:.1f} s; limits.seconds is {limits.seconds:g}",
         )
-    if size > present:
+    if stated > frames and size - present >= block:  # half a last frame is no loss
         raise MediaError(
-            Reason.DECODE_ERROR, f"cut off: the header states {size} bytes of samples, {present} follow"
+            Reason.DECODE_ERROR,
+            f"cut off: the header states {size} bytes of samples, {present} follow",
         )
     samples = _samples(memoryview(raw)[start : start + frames * block], kind, bits)
     return samples.reshape(frames, channels), rate
@@ -55,6 +55,7 @@ _KINDS = {
     (_PCM, 16): "<i2",
     (_PCM, 24): "packed",
     (_PCM, 32): "<i4",
+    (_PCM, 64): "<i8",
     (_FLOAT, 32): "<f4",
     (_FLOAT, 64): "<f8",
 }
