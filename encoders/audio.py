@@ -1,4 +1,4 @@
-"""Any Hugging Face audio encoder (AST, wav2vec 2.0, HuBERT, CLAP, Whisper's encoder): sound -> vector.
+"""Any Hugging Face audio encoder (AST, wav2vec 2.0, HuBERT, CLAP, Whisper): sound -> vector.
 
 A sound is resampled to the model's rate and cut into windows of `window` seconds, one after the
 other; the last may be shorter. It is padded the way the model's own feature extractor does it; of
@@ -30,27 +30,24 @@ _SECONDS = 10.0  # window of models without a length of their own
 _LEAST = 0.025  # seconds: one frame of every front end
 
 
-@dataclass(frozen=True)
-class Options:
-    """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
-    pooling: cls | mean | max | pooler, by default what suits the model; window: seconds, by default
-    and at most the model's own input length, 10 where it has none."""
-
-    model: str = field(metadata={"location": True})
-    revision: str | None = None
-    pooling: str | None = None
-    window: float | None = None
-
-    def __post_init__(self) -> None:
-        pooling.check(self.pooling)
-        if self.window is not None and self.window < 0.1:
-            raise ValueError(f"expected a window of at least 0.1 seconds, got {self.window}")
-
-
 class TransformersAudio:
     """Waveforms -> (B, D) by the model in `options.model`."""
 
-    Options = Options
+    @dataclass(frozen=True)
+    class Options:
+        """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
+        pooling: cls | mean | max | pooler, by default what suits the model; window: seconds, by
+        default and at most the model's own input length, 10 where it has none."""
+
+        model: str = field(metadata={"location": True})
+        revision: str | None = None
+        pooling: str | None = None
+        window: float | None = None
+
+        def __post_init__(self) -> None:
+            pooling.check(self.pooling)
+            if self.window is not None and self.window < 0.1:
+                raise ValueError(f"expected a window of at least 0.1 seconds, got {self.window}")
 
     def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
         self._plan = _Plan.read(options)
@@ -59,6 +56,9 @@ class TransformersAudio:
         self.identity = plan.identity()
         self.dim = self.identity.dim
         self.module = backbone.Backbone(model, "audio", plan.outline, pooling=plan.pooling).eval()
+        self._frames: Any = getattr(model, "_get_feat_extract_output_lengths", None)
+        if plan.front.raw and self._frames is None:
+            raise ValueError(f"{type(model).__name__} does not say how many frames it makes")
         self._device = device
 
     @classmethod
@@ -116,7 +116,7 @@ class TransformersAudio:
             values[row, : real[row]] = torch.from_numpy(piece.values)
         inputs = front.inputs(values, real)
         if front.raw:
-            inputs["count"] = self.module.model._get_feat_extract_output_lengths(real).clamp(min=1)
+            inputs["count"] = self._frames(real).clamp(min=1)
         return {name: value.to(self._device) for name, value in inputs.items()}
 
 
@@ -124,7 +124,7 @@ class FrontEnd:
     """The feature extractor in a model's folder, applied to one window at a time.
 
     rate: samples per second; window: samples; raw: the model reads samples, as many as there are,
-    not features of one `shape`.
+    not features of one `shape`; fused: a CLAP that also takes a shrunken view of long sounds.
 
     Raises:
         ValueError: the folder has none, or `seconds` is more than the model takes.
@@ -153,7 +153,7 @@ class FrontEnd:
         self.shape = self(np.zeros(self.window, np.float32)).shape
         self.raw = len(self.shape) == 1
         self._masked = self.raw and bool(extractor.return_attention_mask)
-        self._fused = bool(getattr(getattr(config, "audio_config", None), "enable_fusion", False))
+        self.fused = bool(getattr(getattr(config, "audio_config", None), "enable_fusion", False))
 
     def __call__(self, window: np.ndarray) -> np.ndarray:
         """(N,) samples, N <= `window` -> the model's input for them."""
@@ -167,13 +167,13 @@ class FrontEnd:
         inputs = {self._name: values}
         if self._masked:
             inputs["attention_mask"] = (torch.arange(values.shape[1]) < real[:, None]).long()
-        if self._fused:  # no window is longer than the model's input
+        if self.fused:  # no window is longer than the model's input
             inputs["is_longer"] = torch.zeros(len(values), 1, dtype=torch.bool)
         return inputs
 
 
 def _most(extractor: Any) -> int | None:
-    """Samples of the longest input: CLAP and Whisper say it; AST's counts frames of 25 ms each 10."""
+    """Samples of the longest input; CLAP and Whisper say it, AST counts 25 ms frames each 10."""
     if hasattr(extractor, "num_mel_bins") and hasattr(extractor, "max_length"):
         return round(extractor.sampling_rate * (0.01 * (extractor.max_length - 1) + 0.025))
     return getattr(extractor, "nb_max_samples", None) or getattr(extractor, "n_samples", None)
@@ -189,11 +189,14 @@ class _Plan:
     pooling: str
 
     @classmethod
-    def read(cls, options: Options) -> "_Plan":
+    def read(cls, options: "TransformersAudio.Options") -> "_Plan":
         folder = checkpoint.locate(options.model, options.revision)
         config = backbone.read_config(folder)
         front = FrontEnd(folder, config, options.window)
         example = torch.zeros(1, *front.shape)
+        if front.fused:  # which of CLAP's windows are long can't be traced, and changes no length
+            config.audio_config.enable_fusion = False
+            example = example[:, :1]
         inputs = front.inputs(example, torch.tensor([len(example[0])]))
         outline = backbone.outline(config, "audio", inputs)
         return cls(folder, front, outline, outline.choose(options.pooling))

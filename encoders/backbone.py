@@ -75,7 +75,11 @@ def outline(config: Any, kind: str, inputs: Mapping[str, Tensor]) -> Outline:
             model = _encoder(AutoModel.from_config(config, dtype=torch.float32)).eval()
             output = _forward(model, kind, {k: v.to("meta") for k, v in inputs.items()})
         except Exception as err:
-            raise ValueError(f"{config.model_type} is no {kind} encoder: {_first_line(err)}") from err
+            raise ValueError(
+                f"{config.model_type} is no {kind} encoder: {_first_line(err)}"
+            ) from err
+    if getattr(output, "last_hidden_state", None) is None:
+        raise ValueError(f"{config.model_type} is no {kind} encoder: it gives no hidden states")
     return _describe(model, kind, output)
 
 
@@ -114,9 +118,17 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, kind: str, outline: Outline, *, pooling: str, normalize: bool = False
+        self,
+        model: Any,
+        kind: str,
+        outline: Outline,
+        *,
+        pooling: str,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
+        if outline.convolutional:
+            model = model.to(memory_format=torch.channels_last)
         self.model = model
         self.kind = kind
         self.outline = outline
@@ -152,11 +164,11 @@ class Backbone(nn.Module):
         return value
 
     def finish(self, vectors: Tensor) -> Tensor:
-        """Averaged (B, D) vectors -> what the encoder gives: unit length where that is asked for."""
+        """(B, D) averages -> what the encoder gives: of unit length where that is asked for."""
         return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
 
-def load(folder: Path, *, precision: str, device: str, pooling: str) -> nn.Module:
+def load(folder: Path, *, precision: str, device: str, pooling: str) -> Any:
     """The model in `folder`, weights in this precision, ready for inference.
 
     Raises:
@@ -177,7 +189,9 @@ def load(folder: Path, *, precision: str, device: str, pooling: str) -> nn.Modul
                 output_loading_info=True,
             )
         except Exception as err:
-            raise ValueError(f"can't load the weights of {folder.name}: {_first_line(err)}") from err
+            raise ValueError(
+                f"can't load the weights of {folder.name}: {_first_line(err)}"
+            ) from err
     ignored = _UNUSED if pooling == "pooler" else (*_UNUSED, "pooler")
     missing = sorted(
         key for key in report["missing_keys"] if not any(part in key for part in ignored)

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,22 @@ def locate(model: str, revision: str | None = None) -> Path:
 def _snapshot(model: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    def fetch(**how: Any) -> Path:
-        files = {"allow_patterns": _WANTED, "ignore_patterns": _UNWANTED}
-        return Path(snapshot_download(model, revision=revision, **files, **how))
-
+    fetch = partial(
+        snapshot_download,
+        model,
+        revision=revision,
+        allow_patterns=_WANTED,
+        ignore_patterns=_UNWANTED,
+    )
     try:
-        folder = fetch(local_files_only=True)
+        folder = Path(fetch(local_files_only=True))
         if weight_files(folder):
             return folder
     except Exception:  # not in the cache, in the several ways the library says so
         pass
     try:
         with quiet():
-            return fetch(etag_timeout=5)
+            return Path(fetch(etag_timeout=5))
     except Exception as err:  # unreachable, unknown, private or malformed: the same way out
         at = f" at revision {revision}" if revision else ""
         raise ValueError(
@@ -107,21 +110,18 @@ def _file_digest(file: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file of the model; empty where it does not exist.
+def read_json(file: Path) -> Any:
+    """A JSON file of the model; an empty mapping where it does not exist.
 
     Raises:
-        ValueError: it is not a JSON object.
+        ValueError: it is not valid JSON.
     """
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as err:
         raise ValueError(f"{file.name} of the model is not valid JSON: {err}") from err
-    if not isinstance(content, dict | list):
-        raise ValueError(f"{file.name} of the model: expected a JSON object")
-    return content
 
 
 def settings(folder: Path, *names: str) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def fingerprint(folder: Path, *names: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' and the hub's progress bars and advice; what they were set to returns."""
+    """Without the libraries' progress bars and advice; what they were set to returns afterwards."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
     from huggingface_hub.utils import enable_progress_bars as enable_hub_bars
     from transformers.utils import logging

@@ -37,23 +37,20 @@ _SCALING = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
-    """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
-    pooling: cls | mean | max | pooler, by default what suits the model."""
-
-    model: str = field(metadata={"location": True})
-    revision: str | None = None
-    pooling: str | None = None
-
-    def __post_init__(self) -> None:
-        pooling.check(self.pooling)
-
-
 class TransformersImage:
     """Pictures -> (B, D) by the backbone in `options.model`."""
 
-    Options = Options
+    @dataclass(frozen=True)
+    class Options:
+        """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
+        pooling: cls | mean | max | pooler, by default what suits the model."""
+
+        model: str = field(metadata={"location": True})
+        revision: str | None = None
+        pooling: str | None = None
+
+        def __post_init__(self) -> None:
+            pooling.check(self.pooling)
 
     def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
         folder = checkpoint.locate(options.model, options.revision)
@@ -62,8 +59,6 @@ class TransformersImage:
         outline = _outline(folder, shape)
         how = outline.choose(options.pooling)
         model = backbone.load(folder, precision=precision, device=device, pooling=how)
-        if outline.convolutional:
-            model = model.to(memory_format=torch.channels_last)
         self.identity = _identity(folder, outline, how)
         self.dim = self.identity.dim
         self.module = backbone.Backbone(model, "image", outline, pooling=how).eval()

@@ -41,33 +41,30 @@ _TOKENIZER_FILES = (
 )
 
 
-@dataclass(frozen=True)
-class Options:
-    """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
-    pooling: cls | mean | max | pooler; max_length: tokens, special ones included, by default what
-    the folder's sentence-transformers settings say, else what the model takes, at most 512;
-    long: truncate | chunk; normalize: vectors of unit length, by default where the
-    sentence-transformers settings have a Normalize step."""
-
-    model: str = field(metadata={"location": True})
-    revision: str | None = None
-    pooling: str | None = None
-    max_length: int | None = None
-    long: str = "truncate"
-    normalize: bool | None = None
-
-    def __post_init__(self) -> None:
-        pooling.check(self.pooling)
-        if self.max_length is not None and self.max_length < 8:
-            raise ValueError(f"expected max_length of at least 8 tokens, got {self.max_length}")
-        if self.long not in ("truncate", "chunk"):
-            raise ValueError(f"expected long: truncate | chunk, got {self.long!r}")
-
-
 class TransformersText:
     """Texts -> (B, D) by the model in `options.model`."""
 
-    Options = Options
+    @dataclass(frozen=True)
+    class Options:
+        """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
+        pooling: cls | mean | max | pooler; max_length: tokens, special ones included, by default what
+        the folder's sentence-transformers settings say, else what the model takes, at most 512;
+        long: truncate | chunk; normalize: vectors of unit length, by default where the
+        sentence-transformers settings have a Normalize step."""
+
+        model: str = field(metadata={"location": True})
+        revision: str | None = None
+        pooling: str | None = None
+        max_length: int | None = None
+        long: str = "truncate"
+        normalize: bool | None = None
+
+        def __post_init__(self) -> None:
+            pooling.check(self.pooling)
+            if self.max_length is not None and self.max_length < 8:
+                raise ValueError(f"expected max_length of at least 8 tokens, got {self.max_length}")
+            if self.long not in ("truncate", "chunk"):
+                raise ValueError(f"expected long: truncate | chunk, got {self.long!r}")
 
     def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
         # Rust threads of its own would compete with the other actors' cores.
@@ -165,7 +162,7 @@ class _Plan:
     padded: bool  # always to max_length
 
     @classmethod
-    def read(cls, options: Options) -> "_Plan":
+    def read(cls, options: "TransformersText.Options") -> "_Plan":
         folder = checkpoint.locate(options.model, options.revision)
         tokenizer = _tokenizer(folder)
         config = backbone.read_config(folder)
