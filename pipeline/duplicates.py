@@ -27,7 +27,10 @@ def check_ids(source: Source, shards: Sequence[Shard], folder: Path) -> None:
         ConfigError: names the id and where it is.
     """
     count = max(1, -(-sum(shard.rows for shard in shards) // BUCKET_ROWS))
-    with tempfile.TemporaryDirectory(dir=folder, prefix="tmp-ids-") as scratch, ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix="tmp-ids-") as scratch,
+        ExitStack() as stack,
+    ):
         paths = [Path(scratch, str(bucket)) for bucket in range(count)]
         buckets = [stack.enter_context(open(path, "wb")) for path in paths]
         for index, shard in enumerate(shards):
@@ -60,15 +63,17 @@ def _digests(source: Source, shard: Shard) -> Iterator[bytes]:
 
 
 def _refuse_repeats(source: Source, shards: Sequence[Shard], entries: np.ndarray) -> None:
-    entries = entries[np.lexsort((entries["row"], entries["shard"], entries["low"], entries["high"]))]
-    same = (entries["high"][1:] == entries["high"][:-1]) & (entries["low"][1:] == entries["low"][:-1])
+    entries = entries[
+        np.lexsort((entries["row"], entries["shard"], entries["low"], entries["high"]))
+    ]
+    same = (entries["high"][1:] == entries["high"][:-1]) & (
+        entries["low"][1:] == entries["low"][:-1]
+    )
     if not same.any():
         return
     repeats = np.flatnonzero(same)
     first = repeats[np.lexsort((entries["row"][repeats], entries["shard"][repeats]))[0]]
-    one, two = (
-        (shards[entry["shard"]], int(entry["row"])) for entry in entries[first : first + 2]
-    )
+    one, two = ((shards[entry["shard"]], int(entry["row"])) for entry in entries[first : first + 2])
     record_id = next(islice(source.read(one[0], ()), one[1], None)).record_id
     raise ConfigError(
         f"source: the id {record_id!r} occurs twice, at {_place(*one)} and at {_place(*two)}; "

@@ -3,10 +3,11 @@
 `open_source` picks the kind by the path. Each kind is one module that meets `base.Source`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.sources.base import Cell, Member, Row, Shard, Source, SourceSpec
-from pipeline.sources.discover import discover
+from pipeline.sources.discover import Location, discover
 from pipeline.sources.folder import MediaFolder
 from pipeline.sources.metadata import Metadata, row_metadata
 from pipeline.sources.parquet import ParquetTable
@@ -25,13 +26,16 @@ __all__ = [
     "row_metadata",
 ]
 
-_TABLES = {
+_TABLES: dict[str, Callable[[SourceSpec, Location], Source]] = {
     ".csv": DelimitedTable,
     ".tsv": DelimitedTable,
     ".jsonl": JsonLines,
     ".parquet": ParquetTable,
 }
-_MEDIA = {"folder": MediaFolder, ".tar": TarShards}
+_MEDIA: dict[str, Callable[[SourceSpec, Location, Path | None], Source]] = {
+    "folder": MediaFolder,
+    ".tar": TarShards,
+}
 
 
 def open_source(spec: SourceSpec, plan_folder: Path | None = None) -> Source:

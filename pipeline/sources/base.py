@@ -43,8 +43,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Where the records are: the path as in the configuration, the id column, declared types of text
-    columns, and the columns that modalities read. Picklable."""
+    """Where the records are. Picklable.
+
+    path: as in the configuration, absolute; id: the id column; types: declared types of text
+    columns; columns: those that modalities read.
+    """
 
     path: str
     id: str | None = None
@@ -111,7 +114,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Known:
-    """What an earlier planning left: live shards by file, in row order, and the states of the files."""
+    """What an earlier planning left: live shards by file, in row order, and the files' states."""
 
     shards: Mapping[str, Sequence[Shard]] = field(default_factory=dict)
     files: Mapping[str, FileState] = field(default_factory=dict)
@@ -137,7 +140,7 @@ class Source(Protocol):
         ...
 
     def files(self) -> dict[str, FileState]:
-        """The files of the source, in order; empty for a media folder, whose catalogue tells more."""
+        """The files of the source, in order; empty for a media folder, which has a catalogue."""
         ...
 
     def scan(

@@ -71,7 +71,9 @@ def _folder(folder: Path) -> Location:
 def _of_one_kind(path: str, root: Path, found: list[str]) -> Location:
     kinds = {os.path.splitext(name)[1].lower() for name in found}
     if len(kinds) > 1:
-        raise ConfigError(f"source.path: {path} mixes {', '.join(sorted(kinds))}; expected one kind")
+        raise ConfigError(
+            f"source.path: {path} mixes {', '.join(sorted(kinds))}; expected one kind"
+        )
     kind = kinds.pop()
     if kind not in FILES:
         hint = "; uncompress it first" if kind in (".gz", ".bz2", ".xz", ".zst", ".zip") else ""

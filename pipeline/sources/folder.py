@@ -84,7 +84,7 @@ class MediaFolder:
     def scan(
         self, files: Mapping[str, FileState], known: Known, growing: Iterator[Limit]
     ) -> Iterator[Piece]:
-        """Compare the folder with the catalogues, both in record order, then cut what isn't covered."""
+        """Compare folder and catalogues, both in record order, then cut what isn't covered."""
         shards = known.shards.get(".", ())
         pairs = self._paired(shards) if shards else iter(())
         changed = {pair.shard for pair in pairs if pair.then and pair.now != pair.then}

@@ -1,7 +1,7 @@
 """What folders and tars share: which file extensions a column means, and the catalogue of members.
 
-A catalogue is a Parquet file of the plan, one row group per shard, so that a worker touches only its
-own: record_id, and for each member its suffix, size, offset in the tar (0 in a folder) and
+A catalogue is a Parquet file of the plan, one row group per shard, so that a worker touches only
+its own: record_id, and for each member its suffix, size, offset in the tar (0 in a folder) and
 modification time.
 """
 

@@ -13,14 +13,14 @@ _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 
 
 class Metadata(NamedTuple):
-    """values: one per column of the schema; problems: one sentence for each cell that didn't fit."""
+    """values: one per column of the schema; problems: a sentence for each cell that didn't fit."""
 
     values: dict[str, Any]
     problems: list[str]
 
 
 def row_metadata(schema: pa.Schema, row: Row) -> Metadata:
-    """A row's cells as values of the kept columns; what doesn't convert is null and is explained."""
+    """A row's cells as values of the kept columns; what doesn't convert is null and explained."""
     values: dict[str, Any] = dict.fromkeys(schema.names)
     problems = []
     for field in schema:
@@ -36,7 +36,10 @@ def row_metadata(schema: pa.Schema, row: Row) -> Metadata:
 def convert(cell: Any, kind: pa.DataType) -> Any:
     """One cell as a Python value of a kept type.
 
-    Bytes become their length and a tar member its name. Raises ValueError, TypeError, OverflowError.
+    Bytes become their length and a tar member its name.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it doesn't convert.
     """
     if cell is None:
         return None
@@ -104,7 +107,7 @@ def _joined(kinds: set[type]) -> pa.DataType:
 
 
 def kept_type(kind: pa.DataType) -> pa.DataType | None:
-    """The type under which a Parquet column is kept, None where it isn't (lists, structs, times)."""
+    """The type under which a Parquet column is kept; None: it isn't (lists, structs, times)."""
     if pa.types.is_dictionary(kind):
         return kept_type(kind.value_type)
     if is_bytes(kind):
@@ -128,5 +131,3 @@ def is_bytes(kind: pa.DataType) -> bool:
         return {field.name for field in kind} == {"bytes", "path"}
     tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
     return any(test(kind) for test in tests)
-
-

@@ -79,7 +79,7 @@ class ParquetTable:
         return f"{shard.file} rows {shard.start + 1} to {shard.start + shard.rows}"
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """Rows of the shard, only the wanted columns decoded. Refused when the footer has changed."""
+        """Rows of the shard, only the wanted columns decoded. Refused if the footer has changed."""
         wanted = list(self._schema.names if columns is None else columns)
         needed = list(dict.fromkeys([*wanted, *([self.spec.id] if self.spec.id else [])]))
         with self._open(shard.file) as table:

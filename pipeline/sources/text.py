@@ -37,7 +37,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class TextTable:
-    """What CSV and JSON lines share: files cut into byte ranges, rows numbered from 0 in each file."""
+    """What CSV and JSON lines share: files cut into byte ranges, rows counted in each file."""
 
     plan_folder: Path | None = None
     delimiter: str | None = None
@@ -101,7 +101,9 @@ class TextTable:
         try:
             return open(self.root / file, "rb")
         except OSError as err:
-            raise ConfigError(f"source.path: can't read {self.root / file}: {err.strerror}") from err
+            raise ConfigError(
+                f"source.path: can't read {self.root / file}: {err.strerror}"
+            ) from err
 
     def _cut(self, file: str, limits: Iterator[Limit]) -> Iterator[Piece]:
         with self._open(file) as stream:
@@ -112,7 +114,9 @@ class TextTable:
         """Move the stream to the first row; the column names, where the file has them."""
         mark = stream.read(3)
         if mark[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise ConfigError(f"{file} is UTF-16; expected UTF-8 (convert it, for example with iconv)")
+            raise ConfigError(
+                f"{file} is UTF-16; expected UTF-8 (convert it, for example with iconv)"
+            )
         stream.seek(len(_BOM) if mark == _BOM else 0)
         return []
 
@@ -178,7 +182,7 @@ class DelimitedTable(TextTable):
 
 
 class JsonLines(TextTable):
-    """One JSON object a line. Kept columns and their types come from the first rows, or are typed."""
+    """One JSON object a line. The first rows tell the kept columns; `types` may add some."""
 
     def __init__(self, spec: SourceSpec, location: Location) -> None:
         super().__init__(spec, location)

@@ -160,7 +160,9 @@ class TarShards:
         try:
             return open(self.root / file, "rb")
         except OSError as err:
-            raise ConfigError(f"source.path: can't read {self.root / file}: {err.strerror}") from err
+            raise ConfigError(
+                f"source.path: can't read {self.root / file}: {err.strerror}"
+            ) from err
 
 
 def _headers(raw: BinaryIO, file: str) -> Iterator[tarfile.TarInfo]:
@@ -174,7 +176,7 @@ def _headers(raw: BinaryIO, file: str) -> Iterator[tarfile.TarInfo]:
     try:
         with tarfile.open(fileobj=raw, mode="r:") as tar:
             while (info := tar.next()) is not None:
-                tar.members = []  # tarfile would keep every header
+                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
                 if info.offset_data + info.size > end and info.isreg():
                     raise tarfile.ReadError("unexpected end of data")
                 if _is_data(info, file):
