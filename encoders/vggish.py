@@ -51,7 +51,11 @@ class VGGishNetwork(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
-            nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, DIM)
+            nn.Linear(6 * 4 * 512, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, DIM),
         )
 
     def forward(self, examples: Tensor) -> Tensor:
@@ -130,7 +134,9 @@ class VGGish:
         """Log-mel examples of each sound, (E, 96, 64) float32."""
         pad_tail = self._options.tail == "pad"
         hop = mel.EXAMPLE_FRAMES
-        return [waveform_examples(item, offset=_OFFSET, hop=hop, pad_tail=pad_tail) for item in items]
+        return [
+            waveform_examples(item, offset=_OFFSET, hop=hop, pad_tail=pad_tail) for item in items
+        ]
 
     def cost(self, item: np.ndarray) -> int:
         """Examples."""

@@ -42,7 +42,9 @@ class SameConv2d(nn.Conv2d):
         """(E, C, H, W) -> (E, C', ceil(H / stride), ceil(W / stride))."""
         height, width = (
             max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            for size, stride, kernel in zip(maps.shape[-2:], self.stride, self.kernel_size, strict=True)
+            for size, stride, kernel in zip(
+                maps.shape[-2:], self.stride, self.kernel_size, strict=True
+            )
         )
         padding = (width // 2, width - width // 2, height // 2, height - height // 2)
         return functional.relu(super().forward(functional.pad(maps, padding)))

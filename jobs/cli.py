@@ -7,13 +7,15 @@ bug, shown as one, with how to see more.
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
 
 from jobs.commands import catalogue, doctor, export, retry, run, sample, search, status, verify
 from pipeline.errors import PolyfuseError
 
-UsageError = typer.BadParameter.__mro__[1]  # typer brings its own click and does not export this
+# typer brings its own click and does not export the base of its usage errors.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="polyfuse",
