@@ -41,7 +41,7 @@ class CategoryOptions:
     of `buckets` places."""
 
     buckets: int = 64
-    values: tuple[str, ...] | None = None
+    values: tuple[str | int | float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.buckets < 1:
@@ -171,7 +171,7 @@ class HashedCategory:
         self.dim = self.identity.dim
         self._places: dict[str, int] | None = None
         if options.values is not None:
-            self._places = {value: place for place, value in enumerate(options.values)}
+            self._places = {str(value): place for place, value in enumerate(options.values)}
 
     def prepare(self, items: Sequence[str]) -> list[int]:
         """The place of each value.
