@@ -1,7 +1,8 @@
 """Sample-rate conversion, one filter per rate pair.
 
-A windowed sinc with torchaudio's Kaiser window at the settings that imitate resampy's `kaiser_best`,
-which the reference implementation of VGGish resamples with (torchaudio tutorial "Audio Resampling").
+A windowed sinc with torchaudio's Kaiser window at the settings that imitate resampy's
+`kaiser_best`, which the reference implementation of VGGish resamples with (torchaudio tutorial
+"Audio Resampling").
 """
 
 from fractions import Fraction
@@ -19,7 +20,7 @@ _LARGEST_TERM = 2560
 
 
 def resample(samples: np.ndarray, source: int, target: int) -> np.ndarray:
-    """(N,) float32 at `source` samples per second -> (ceil(N * target / source),) float32 at `target`.
+    """(N,) float32 at `source` per second -> (ceil(N * target / source),) float32 at `target`.
 
     Equal rates return the samples untouched. An odd pair such as 44101 -> 16000 is converted by the
     nearest ratio with small terms (441 : 160), which moves pitch and duration by at most 4 parts in
