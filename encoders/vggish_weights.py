@@ -45,8 +45,8 @@ def _read_pickle(source: str | Path) -> Mapping[str, Any]:
     """torchvggish's PCA file holds numpy arrays, so the parts of an array are allowed as well."""
     from numpy._core import multiarray
 
-    reconstruct = multiarray._reconstruct  # type: ignore[attr-defined]
-    array_parts = [
+    reconstruct = multiarray._reconstruct
+    array_parts: list[Any] = [
         (reconstruct, "numpy.core.multiarray._reconstruct"),  # its name before numpy 2
         reconstruct,
         np.ndarray,
