@@ -1,0 +1,1 @@
+"""What a person runs: commands, the demo, the doctor. Wires; owns no logic."""

@@ -52,7 +52,7 @@ modalities:                     # an empty cell is absent, not an error
 # The encoders above are classical descriptors: a baseline. Learned ones, fetched from the hub or
 # read from a local folder, go in the same places:
 #   image: encoder: {{name: transformers, model: facebook/dinov2-small, pooling: cls}}
-#   text:  encoder: {{name: transformers, model: sentence-transformers/all-MiniLM-L6-v2, pooling: mean}}
+#   text:  encoder: {{name: transformers, model: sentence-transformers/all-MiniLM-L6-v2}}
 #   audio: encoder: {{name: yamnet, weights: yamnet.safetensors}}
 
 output: runs/sample
@@ -75,8 +75,8 @@ class _Plan:
 def write_sample(folder: Path, *, records: int = 264, seed: int = 0) -> Path:
     """Write the corpus and return the path of its configuration, FOLDER/polyfuse.yaml.
 
-    The same `records` and `seed` give the same bytes in every file, on one machine and with the same
-    library versions. Files of an earlier sample are overwritten; nothing else is touched.
+    The same `records` and `seed` give the same bytes in every file, on one machine and with the
+    same library versions. Files of an earlier sample are overwritten; nothing else is touched.
 
     Raises:
         ValueError: too few records for every concept to appear.
@@ -102,14 +102,14 @@ def write_sample(folder: Path, *, records: int = 264, seed: int = 0) -> Path:
 
 
 def _plans(records: int, seed: int) -> list[_Plan]:
-    """The records in a random order, except that the broken ones lie spread over the second half."""
+    """The records in a random order; the broken ones lie spread over the second half."""
     sound = records - len(BREAKAGES) - _ABSENT
     plans = [
         _Plan(CONCEPTS[i % len(CONCEPTS)], _PATTERNS[i // len(CONCEPTS) % len(_PATTERNS)])
         for i in range(sound)
     ]
     plans += [_Plan(CONCEPTS[i % len(CONCEPTS)], frozenset()) for i in range(_ABSENT)]
-    np.random.default_rng([seed, records]).shuffle(plans)  # type: ignore[arg-type]
+    np.random.default_rng([seed, records]).shuffle(plans)
     step = (records - records // 2) // len(BREAKAGES)
     for number, breakage in enumerate(BREAKAGES):
         # Half of them have nothing else, so that both partial and failed records occur.
@@ -172,7 +172,7 @@ def _write_medium(
 
 
 def _write_queries(folder: Path, seed: int) -> None:
-    """A picture, a sound and a sentence that no record has; queries.txt: modality, concept, value."""
+    """Media and a sentence that no record has; queries.txt: modality, concept, file or text."""
     lines = [
         f"{modality}\t{name}\t{_write_query(folder, modality, name, rng)}\n"
         for (modality, name), rng in zip(QUERIES, _query_rngs(seed), strict=True)

@@ -45,10 +45,10 @@ def caption(rng: np.random.Generator, wording: Wording) -> str:
     )
     opening, place, ending = (str(rng.choice(part)) for part in (_OPENINGS, _PLACES, _ENDINGS))
     orders = (
-        (opening, name, action, detail, place, ending),
-        (opening, detail, name, action, place, ending),
-        (place, opening, name, detail, action, ending),
-        (opening, name, "and", detail, action, ending),
+        (opening, name, action, detail, place),
+        (opening, detail, name, action),
+        (place, name, detail, action),
+        (name, action, "and", detail, ending),
     )
     words = " ".join(part for part in orders[rng.integers(len(orders))] if part)
     return words.capitalize() if rng.random() < 0.6 else words

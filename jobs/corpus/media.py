@@ -77,8 +77,7 @@ def write_sound(
     """Synthesise and encode one sound of about two seconds."""
     samples = _sound(concept, rng, float(rng.uniform(1.4, 2.2)), sound_format)
     with _container(path) as container:
-        stream = container.add_stream(sound_format.codec, rate=sound_format.rate)
-        _set_up_sound(stream, sound_format)
+        stream = _add_sound(container, sound_format)
         _encode_sound(container, stream, samples, sound_format)
 
 
@@ -96,11 +95,7 @@ def write_clip(path: Path, concept: Concept, rng: np.random.Generator, *, silent
         video.options = {"preset": "veryfast", "crf": "26", "threads": "1"}
         video.codec_context.thread_count = 1
         _bit_exact(video)
-        sound = None
-        if not silent:
-            sound = container.add_stream("aac", rate=sound_rate)
-            sound.options = {"aac_coder": "fast"}
-            _set_up_sound(sound, sound_format)
+        sound = None if silent else _add_sound(container, sound_format)
         for number in range(round(seconds * rate)):
             picture = _paint(concept, (width, height), nuisance, seed, number / rate)
             frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
@@ -141,12 +136,19 @@ def _bit_exact(stream: av.stream.Stream) -> None:
     stream.codec_context.flags |= av.codec.context.Flags.bitexact
 
 
-def _set_up_sound(stream: av.audio.AudioStream, sound_format: SoundFormat) -> None:
+def _add_sound(
+    container: av.container.OutputContainer, sound_format: SoundFormat
+) -> av.audio.AudioStream:
+    stream = container.add_stream(sound_format.codec, rate=sound_format.rate)
+    assert isinstance(stream, av.audio.AudioStream)
+    if sound_format.codec == "aac":
+        stream.options = {"aac_coder": "fast"}
     stream.layout = sound_format.layout
     stream.codec_context.thread_count = 1
     if sound_format.bit_rate:
         stream.bit_rate = sound_format.bit_rate
     _bit_exact(stream)
+    return stream
 
 
 def _encode_sound(
