@@ -87,7 +87,7 @@ def _linked_cuda(library: Path) -> set[str]:
 
 
 def _cuda_of(torch: Path) -> str | None:
-    """The major version of the CUDA that torch was built with, from its version.py; None without."""
+    """The major version of the CUDA that torch was built with; None for a build without."""
     version = (torch / "version.py").read_text(encoding="utf-8")
     found = re.search(r"^cuda\b[^=]*=\s*['\"](\d+)", version, re.MULTILINE)
     return found[1] if found else None
