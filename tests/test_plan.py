@@ -269,7 +269,7 @@ def test_a_continued_last_line_is_an_edit_and_a_final_newline_is_not(tmp_path):
     table.write_text("t\na\nb\nc\n")
     assert planned().new_shards == 1
     table.write_text("t\na\nb\ncd\n")
-    with pytest.raises(Refused, match="a.csv rows 3 to 3 were edited"):
+    with pytest.raises(Refused, match=r"a\.csv rows 3 to 3 were edited"):
         planned()
     table.write_text("t,u\na,1\n")
     with pytest.raises(Refused, match=r'columns was \["t"\] .* is now \["t", "u"\]'):
@@ -289,7 +289,7 @@ def test_a_file_that_is_gone_or_new(tmp_path):
     (tmp_path / "in" / "b.csv").write_text("t\nb1\n")
     assert planned() == Planned(1, (), 5, False)
     (tmp_path / "in" / "a.csv").unlink()
-    with pytest.raises(Refused, match="a.csv rows 1 to 2 were edited or removed"):
+    with pytest.raises(Refused, match=r"a\.csv rows 1 to 2 were edited or removed"):
         planned()
     assert planned(update=True) == Planned(0, (0,), 3, False)
     assert [s.file for s in Plan.open(tmp_path / "plan").shards()] == ["c.csv", "b.csv"]

@@ -313,7 +313,7 @@ def test_rows_edited_while_a_job_runs_are_refused(tmp_path):
     make_plan(source, tmp_path / "plan", records=100, bytes=10**6)
     shard = next(Plan.open(tmp_path / "plan").shards())
     table.write_text("t\n" + "abd\n" * 40)
-    with pytest.raises(Refused, match="a.csv rows 1 to 32 changed since planning"):
+    with pytest.raises(Refused, match=r"a\.csv rows 1 to 32 changed since planning"):
         list(source.read(shard))
 
 

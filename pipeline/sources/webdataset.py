@@ -196,7 +196,7 @@ def _is_data(info: tarfile.TarInfo, file: str) -> bool:
     parts = info.name.split("/")
     if info.name.startswith("/") or ".." in parts:
         raise ConfigError(f"{file}: refused the member name {info.name!r}, which leaves the tar")
-    stem, dot, extension = parts[-1].partition(".")
+    stem, _, extension = parts[-1].partition(".")
     return bool(stem and extension)
 
 
