@@ -315,15 +315,15 @@ class Loader:
         if _is_absent(cell):
             return {}
         kind = self.modality.kind
-        if kind not in MEDIA:
-            self.stage = "decode"
-            return {"self": [_CONVERT[kind](cell)]}
-        self.stage = "fetch"
-        raw = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
+        if kind in MEDIA or isinstance(cell, Member):
+            self.stage = "fetch"
+            cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
         self.stage = "decode"
+        if kind not in MEDIA:
+            return {"self": [_CONVERT[kind](cell)]}
         if kind == "video":
-            return self._video(raw)
-        return {"self": [self.decoder.decode(raw, kind, None, False)]}
+            return self._video(cell)
+        return {"self": [self.decoder.decode(cell, kind, None, False)]}
 
     def _video(self, raw: bytes) -> dict[str, "list[Any] | MediaError"]:
         policy, sound = self.modality.frame_policy, bool(self.modality.sound)
@@ -359,9 +359,9 @@ def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator
     if not config.source.where:
         yield from ((row, True) for row in rows)
         return
-    condition = expression.parse(config.source.where)
     names = expression.columns(config.source.where)
     schema = pa.schema([field for field in source.schema() if field.name in names])
+    condition = expression.parse(config.source.where, schema)
     iterator = iter(rows)
     while chunk := list(islice(iterator, _FILTER_CHUNK)):
         values = [row_metadata(schema, row)[0] for row in chunk]
@@ -396,7 +396,10 @@ def _vector(cell: Any) -> np.ndarray:
 
 
 def _text(cell: Any) -> str:
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
+    try:
+        return cell.decode() if isinstance(cell, bytes) else str(cell)
+    except UnicodeDecodeError as err:
+        raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
 
 
 _CONVERT = {"text": _text, "numeric": _number, "vector": _vector, "categorical": _text}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import encoders
-from pipeline import cluster, files, garbage, indexing, todo
+from pipeline import cluster, expression, files, garbage, indexing, todo
 from pipeline.budget import Budget
 from pipeline.config import RunConfig
 from pipeline.errors import PolyfuseError
@@ -74,6 +74,8 @@ def run(
     options, progress = options or Options(), progress or Silent()
     folder = Path(config.output)
     source = open_source(source_spec(config), folder / "plan")
+    if config.source.where:
+        expression.parse(config.source.where, source.schema())  # a mistake in it shows at once
     saved = describe(config, {} if options.restart else _known_settings(folder))
     if (folder / "config.yaml").exists() and not options.restart and not options.update:
         refuse_changes(load_saved(folder), saved)
