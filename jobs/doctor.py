@@ -149,25 +149,29 @@ def _token_folder() -> Check:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the report; 1 if something that is needed doesn't work."""
+def diagnose(*, fix: bool = False) -> bool:
+    """Print the report, after a repair if asked for; whether all that is needed works."""
     from rich.console import Console
     from rich.table import Table
 
-    parser = argparse.ArgumentParser(prog="polyfuse doctor", description="look at the environment")
-    parser.add_argument("--fix", action="store_true", help="repair torchaudio in this environment")
-    options = parser.parse_args(arguments)
-    console = Console()
-    if options.fix:
+    console = Console(highlight=False)
+    if fix:
         for path in fix_torchaudio():
-            console.print(f"removed {path.name}: it can't load beside this torch", highlight=False)
+            console.print(f"removed {path.name}: it can't load beside this torch")
     report = list(checks())
     table = Table("", "what", "found", box=None, pad_edge=False)
     marks = {True: "[green]ok[/]", False: "[red]no[/]", None: ""}
     for check in report:
         table.add_row(marks[check.ok], check.name, check.found)
     console.print(table)
-    return int(any(check.ok is False for check in report))
+    return all(check.ok is not False for check in report)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Diagnose; 1 if something that is needed doesn't work."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.doctor", description="check this machine")
+    parser.add_argument("--fix", action="store_true", help="repair torchaudio in this environment")
+    return int(not diagnose(fix=parser.parse_args(arguments).fix))
 
 
 if __name__ == "__main__":

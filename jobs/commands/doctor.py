@@ -12,13 +12,14 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     fix: Annotated[
-        bool, typer.Option("--fix", help="Repair a torchaudio that can't load.")
+        bool, typer.Option("--fix", help="Repair a torchaudio that can't load beside this torch.")
     ] = False,
 ) -> None:
-    """Look at the environment: libraries that load, codecs, GPU, where Ray keeps its token.
+    """Look at the environment; exit code 1 if something that is needed doesn't work.
 
     Example: polyfuse doctor --fix
     """
-    from jobs.doctor import main
+    from jobs.doctor import diagnose
 
-    raise typer.Exit(main(["--fix"] if fix else []))
+    if not diagnose(fix=fix):
+        raise typer.Exit(1)
