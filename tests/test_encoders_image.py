@@ -180,7 +180,7 @@ def test_pooling_a_model_can_not_give_lists_what_it_can(tmp_path):
 
 def test_order_changes_no_bit(tiny):
     encoder = encoders.build(spec(tiny))
-    prepared = encoder.prepare(pictures(2 * ROWS))
+    prepared = encoder.prepare(pictures(2 * ROWS["cpu"]))
     vectors = encoder.encode(prepared)
     order = np.random.default_rng(1).permutation(len(prepared))
     assert np.array_equal(encoder.encode([prepared[place] for place in order]), vectors[order])
