@@ -14,11 +14,15 @@ from encoders.base import Encoder, EncoderSpec, Identity
 
 @dataclass(frozen=True)
 class Entry:
-    """One catalogue line: {kind: "module:Class"}, a summary for people, and what it needs."""
+    """One catalogue line: {kind: "module:Class"}, a summary for people, and what it needs.
+
+    network: a neural network, which runs on a GPU where there is one and has a precision.
+    """
 
     targets: Mapping[str, str]
     summary: str
     needs: str = "nothing"
+    network: bool = False
 
 
 ENCODERS: dict[str, Entry] = {
@@ -30,16 +34,19 @@ ENCODERS: dict[str, Entry] = {
         },
         "any Hugging Face image backbone, text encoder or audio encoder",
         "model: a hub id or a local folder with safetensors weights",
+        network=True,
     ),
     "vggish": Entry(
         {"audio": "encoders.vggish:VGGish"},
         "VGGish, 128 values per 0.96 s of sound, averaged",
         "weights: a .safetensors file or the torch port's state dict",
+        network=True,
     ),
     "yamnet": Entry(
         {"audio": "encoders.yamnet:YAMNet"},
         "YAMNet, 1024 values per 0.96 s of sound, averaged",
         "weights: yamnet.safetensors",
+        network=True,
     ),
     "hog-colour": Entry(
         {"image": "encoders.hog_colour:HogColour"},

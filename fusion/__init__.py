@@ -14,15 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One catalogue line: "module:Class", a summary, and what training needs ("labels", "sequences")."""
+    """One catalogue line: "module:Class", a summary, and what training needs ("labels", "sequences").
+
+    metric: the index metric its vectors must have ("ip"); None: the run's own choice.
+    """
 
     target: str
     summary: str
     needs: frozenset[str] = frozenset()
+    metric: str | None = None
 
 
 FUSIONS: dict[str, Entry] = {
-    "concat": Entry("fusion.concat:Concat", "unit blocks side by side; needs no training"),
+    # Never renormalised: an absent modality must not make the others count more.
+    "concat": Entry(
+        "fusion.concat:Concat", "unit blocks side by side; needs no training", metric="ip"
+    ),
 }
 
 

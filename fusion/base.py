@@ -26,6 +26,8 @@ class Fusion(nn.Module):
 
     dim: int
 
-    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> FusionOutput:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> FusionOutput:
         """features[name]: (B, D_name) float; present[name]: (B,) bool."""
         raise NotImplementedError

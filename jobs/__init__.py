@@ -1,0 +1,1 @@
+"""What a person runs: commands, reports, the sample. Wires; owns no logic."""

@@ -96,6 +96,11 @@ class ModalityConfig(Strict):
     frames: FramesConfig | None = None
     sound: SoundConfig | None = None
 
+    @property
+    def frame_policy(self) -> FramePolicy | None:
+        """Which frames decoding takes; None for anything but a video."""
+        return (self.frames or FramesConfig()).policy if self.kind == "video" else None
+
 
 class ModelConfig(ComponentConfig):
     """A fusion: its name, the features it takes (default: all) and its own options."""
@@ -266,7 +271,11 @@ def _components(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], typ
             ]
         for key, kind, holder in places:
             if key in holder:
-                part = "" if holder is modality else next(p for p in modality if modality[p] is holder) + "."
+                part = (
+                    ""
+                    if holder is modality
+                    else next(p for p in modality if modality[p] is holder) + "."
+                )
                 dotted = f"modalities.{name}.{part}encoder"
                 yield dotted, holder[key], _options_type(dotted, kind, holder[key]["name"])
     for name, model in data["models"].items():
@@ -347,9 +356,14 @@ def _known_keys(path: list[str]) -> list[str]:
 
 
 def _unknown(
-    dotted: str, given: str, known: Mapping[str, Any] | Sequence[str], what: str = "", kind: str = "name"
+    dotted: str,
+    given: str,
+    known: Mapping[str, Any] | Sequence[str],
+    what: str = "",
+    kind: str = "name",
 ) -> str:
-    return f"{dotted}: unknown {kind} {given!r}{what}{_nearest(given, known)}; known: {', '.join(sorted(known))}"
+    names = ", ".join(sorted(known))
+    return f"{dotted}: unknown {kind} {given!r}{what}{_nearest(given, known)}; known: {names}"
 
 
 def _nearest(given: str, known: Mapping[str, Any] | Sequence[str]) -> str:

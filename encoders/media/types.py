@@ -1,4 +1,4 @@
-"""What decoding gives. Arrays are numpy, C-contiguous and owned (no view into a decoder's buffer)."""
+"""What decoding gives. Arrays are numpy, C-contiguous and owned (no view of a decoder's)."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Waveform:
-    """samples: (N,) float32, nominally in [-1, 1], the mean of all channels; rate: samples per second."""
+    """samples: (N,) float32, nominally in [-1, 1], the mean of all channels; rate: in Hz."""
 
     samples: np.ndarray
     rate: int
@@ -22,7 +22,7 @@ class Waveform:
 
 @dataclass(frozen=True)
 class FramePolicy:
-    """Which frames of a video to take: the ones showing at 0, every, 2*every ... seconds, at most max.
+    """Which frames of a video to take: those showing at 0, every, 2*every ... seconds, at most max.
 
     Longer videos are sampled at evenly wider steps so that `max` frames span the whole video.
     """
@@ -33,8 +33,10 @@ class FramePolicy:
 
 @dataclass(frozen=True)
 class Video:
-    """frames: the chosen pictures, in time order; times: their presentation times in seconds from the
-    start of the video stream; sound: None where the file has no sound track or none was asked for."""
+    """frames: the chosen pictures, in time order, one per time of the policy (the same object where
+    a frame shows at several); times: their presentation times in seconds from the first frame;
+    sound: None where the file has no sound track or none was asked for.
+    """
 
     frames: tuple[Image, ...]
     times: tuple[float, ...]

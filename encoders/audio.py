@@ -1,0 +1,221 @@
+"""Any Hugging Face audio encoder (AST, wav2vec 2.0, HuBERT, CLAP, Whisper): sound -> vector.
+
+A sound is resampled to the model's rate and cut into windows of `window` seconds, one after the
+other; the last may be shorter. It is padded the way the model's own feature extractor does it; of
+models that read raw samples, where the extractor leaves lengths free, the padding's frames are left
+out of the pooling. The windows' vectors are averaged, weighted by their durations, so a short tail
+counts little.
+
+Pooling: `pooler` the model's own pooled output (AST, CLAP), the default where there is one; `mean`
+and `max` over frames; `cls` where there is a class token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoders import backbone, checkpoint, pieces, pooling
+from encoders.base import Identity
+from encoders.media.errors import MediaError, Reason
+from encoders.media.types import Waveform
+from encoders.pieces import Piece, Pieces
+from encoders.resample import resample
+
+_ROWS = 4  # full windows per model batch: each has hundreds of frames
+_SECONDS = 10.0  # window of models without a length of their own
+_LEAST = 0.025  # seconds: one frame of every front end
+
+
+class TransformersAudio:
+    """Waveforms -> (B, D) by the model in `options.model`."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
+        pooling: cls | mean | max | pooler, by default what suits the model; window: seconds, by
+        default and at most the model's own input length, 10 where it has none."""
+
+        model: str = field(metadata={"location": True})
+        revision: str | None = None
+        pooling: str | None = None
+        window: float | None = None
+
+        def __post_init__(self) -> None:
+            pooling.check(self.pooling)
+            if self.window is not None and self.window < 0.1:
+                raise ValueError(f"expected a window of at least 0.1 seconds, got {self.window}")
+
+    def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
+        self._plan = _Plan.read(options)
+        plan = self._plan
+        model = backbone.load(plan.folder, precision=precision, device=device, pooling=plan.pooling)
+        self.identity = plan.identity()
+        self.dim = self.identity.dim
+        self.module = backbone.Backbone(model, "audio", plan.outline, pooling=plan.pooling).eval()
+        self._frames: Any = getattr(model, "_get_feat_extract_output_lengths", None)
+        if plan.front.raw and self._frames is None:
+            raise ValueError(f"{type(model).__name__} does not say how many frames it makes")
+        self._device = device
+
+    @classmethod
+    def identify(cls, options: Options) -> Identity:
+        """What vectors of these options are comparable with; loads no weights into a model."""
+        return _Plan.read(options).identity()
+
+    def prepare(self, items: Sequence[Waveform]) -> list[Pieces]:
+        """-> what the model reads of each window.
+
+        Raises:
+            MediaError: EMPTY, no samples; NON_FINITE, a sample that is no number.
+        """
+        return [self._windows(item) for item in items]
+
+    def _windows(self, item: Waveform) -> Pieces:
+        if len(item.samples) == 0:
+            raise MediaError(Reason.EMPTY, "the sound has no samples")
+        if not np.isfinite(item.samples).all():
+            raise MediaError(Reason.NON_FINITE, "the sound has samples that are no finite numbers")
+        front = self._plan.front
+        samples = resample(item.samples, item.rate, front.rate)
+        starts = range(0, len(samples), front.window)
+        cut = [samples[start : start + front.window] for start in starts]
+        return tuple(Piece(front(window), float(len(window))) for window in cut)
+
+    def cost(self, item: Pieces) -> int:
+        """Windows."""
+        return len(item)
+
+    def tensors(self, batch: Sequence[Pieces]) -> dict[str, torch.Tensor]:
+        """Prepared sounds -> what `module` takes to give (B, D)."""
+        parts, owner, weight = pieces.owners(batch)
+        length = max(len(piece.values) for piece in parts)
+        moved = {"owner": owner.to(self._device), "weight": weight.to(self._device)}
+        return self._inputs(parts, len(parts), length) | moved
+
+    @torch.inference_mode()
+    def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
+        """(B, D) float32; a zero row for None."""
+        front = self._plan.front
+        budget, multiple = _ROWS * front.shape[0], front.rate // 2 if front.raw else 1
+        return pieces.encode(batch, self.dim, self._run, budget=budget, multiple=multiple).numpy()
+
+    def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
+        return self.module(**self._inputs(parts, rows, length))
+
+    def _inputs(self, parts: list[Piece], rows: int, length: int) -> dict[str, torch.Tensor]:
+        """The model's inputs in `rows` rows; raw samples padded with zeros to `length`."""
+        front = self._plan.front
+        values = torch.zeros(rows, length, *front.shape[1:])
+        real = torch.full((rows,), length)
+        for row, piece in enumerate(parts):
+            real[row] = len(piece.values)
+            values[row, : real[row]] = torch.from_numpy(piece.values)
+        inputs = front.inputs(values, real)
+        if front.raw:
+            inputs["count"] = self._frames(real).clamp(min=1)
+        return {name: value.to(self._device) for name, value in inputs.items()}
+
+
+class FrontEnd:
+    """The feature extractor in a model's folder, applied to one window at a time.
+
+    rate: samples per second; window: samples; raw: the model reads samples, as many as there are,
+    not features of one `shape`; fused: a CLAP that also takes a shrunken view of long sounds.
+
+    Raises:
+        ValueError: the folder has none, or `seconds` is more than the model takes.
+    """
+
+    def __init__(self, folder: Path, config: Any, seconds: float | None) -> None:
+        from transformers import AutoFeatureExtractor
+
+        with checkpoint.quiet():
+            try:
+                extractor: Any = AutoFeatureExtractor.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+                self.rate = int(extractor.sampling_rate)
+            except Exception as err:  # transformers raises many types for a bad folder
+                raise ValueError(
+                    f"model {folder.name}: no usable preprocessor_config.json; it says how "
+                    "sound is turned into features and comes with the model"
+                ) from err
+        self._extractor = extractor
+        self._name = extractor.model_input_names[0]
+        most = _most(extractor)
+        if seconds and most and seconds * self.rate > most:
+            raise ValueError(f"window {seconds}: this model takes at most {most / self.rate} s")
+        self.window = round(seconds * self.rate) if seconds else most or int(_SECONDS * self.rate)
+        self.shape = self(np.zeros(self.window, np.float32)).shape
+        self.raw = len(self.shape) == 1
+        self._masked = self.raw and bool(extractor.return_attention_mask)
+        self.fused = bool(getattr(getattr(config, "audio_config", None), "enable_fusion", False))
+
+    def __call__(self, window: np.ndarray) -> np.ndarray:
+        """(N,) samples, N <= `window` -> the model's input for them."""
+        short = round(_LEAST * self.rate) - len(window)
+        window = np.pad(window, (0, max(0, short)))
+        output = self._extractor(window, sampling_rate=self.rate, return_tensors="np")
+        return np.ascontiguousarray(output[self._name][0], np.float32)
+
+    def inputs(self, values: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(E, length, ...) values, of which `real` (E,) per row are no padding -> model inputs."""
+        inputs = {self._name: values}
+        if self._masked:
+            inputs["attention_mask"] = (torch.arange(values.shape[1]) < real[:, None]).long()
+        if self.fused:  # no window is longer than the model's input
+            inputs["is_longer"] = torch.zeros(len(values), 1, dtype=torch.bool)
+        return inputs
+
+
+def _most(extractor: Any) -> int | None:
+    """Samples of the longest input; CLAP and Whisper say it, AST counts 25 ms frames each 10."""
+    if hasattr(extractor, "num_mel_bins") and hasattr(extractor, "max_length"):
+        return round(extractor.sampling_rate * (0.01 * (extractor.max_length - 1) + 0.025))
+    return getattr(extractor, "nb_max_samples", None) or getattr(extractor, "n_samples", None)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything the options and the folder's files settle before weights are loaded."""
+
+    folder: Path
+    front: FrontEnd
+    outline: backbone.Outline
+    pooling: str
+
+    @classmethod
+    def read(cls, options: "TransformersAudio.Options") -> "_Plan":
+        folder = checkpoint.locate(options.model, options.revision)
+        config = backbone.read_config(folder)
+        front = FrontEnd(folder, config, options.window)
+        example = torch.zeros(1, *front.shape)
+        if front.fused:  # which of CLAP's windows are long can't be traced, and changes no length
+            config.audio_config.enable_fusion = False
+            example = example[:, :1]
+        inputs = front.inputs(example, torch.tensor([len(example[0])]))
+        outline = backbone.outline(config, "audio", inputs)
+        return cls(folder, front, outline, outline.choose(options.pooling))
+
+    def identity(self) -> Identity:
+        """What these settings make comparable."""
+        return Identity(
+            encoder="transformers",
+            dim=self.outline.dims[self.pooling],
+            weights=checkpoint.weights_digest(self.folder),
+            settings={
+                "kind": "audio",
+                "architecture": checkpoint.fingerprint(self.folder, "config.json"),
+                "preprocessing": checkpoint.settings(
+                    self.folder, "processor_config.json", "preprocessor_config.json"
+                ),
+                "pooling": self.pooling,
+                "rate": self.front.rate,
+                "window": self.front.window / self.front.rate,
+                "tail": "kept, weighted by duration",
+            },
+        )

@@ -1,0 +1,76 @@
+"""Planning of fixed-shape model batches, as pure functions.
+
+The low bits of a row depend on the shape of the batch it was computed in, hardly ever on its
+neighbours. So shapes here follow from the length of the whole list and from the row's own length
+alone: an item that failed, and whose place is held by None, changes nobody else's vector.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Items `start` to `stop` of a list, computed as `rows` >= stop - start rows of one shape."""
+
+    start: int
+    stop: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """The examples `members`, computed as `rows` >= len(members) rows padded to `length` tokens."""
+
+    members: tuple[int, ...]
+    rows: int
+    length: int
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is at least `count` (1 for 0)."""
+    return 1 << max(0, count - 1).bit_length()
+
+
+def micro_batches(count: int, rows: int) -> list[MicroBatch]:
+    """Cut `count` items, Nones included, into runs of `rows`; the last is padded to a power of two.
+
+    Raises:
+        ValueError: `rows` is not positive.
+    """
+    if rows < 1:
+        raise ValueError(f"expected at least one row per batch, got {rows}")
+    plan = []
+    for start in range(0, count, rows):
+        stop = min(start + rows, count)
+        padded = rows if stop - start == rows else min(rows, power_of_two(stop - start))
+        plan.append(MicroBatch(start, stop, padded))
+    return plan
+
+
+def token_batches(
+    lengths: Sequence[int], budget: int, *, multiple: int = 8, items: int | None = None
+) -> list[TokenBatch]:
+    """Group examples of similar length so that rows * length stays within `budget`.
+
+    Lengths are rounded up to a multiple of `multiple`; examples of one rounded length share
+    batches, shortest first, in the order of the list within a length. Every batch of a length has
+    the same number of rows: the largest power of two within the budget, and no more than the list
+    could need, for which `items` counts its items, Nones included (default: len(lengths)).
+
+    Raises:
+        ValueError: a length, the budget or the multiple is not positive.
+    """
+    if budget < 1 or multiple < 1 or any(length < 1 for length in lengths):
+        raise ValueError("expected positive lengths, budget and multiple")
+    most = power_of_two(len(lengths) if items is None else items)
+    buckets: dict[int, list[int]] = defaultdict(list)
+    for example, length in enumerate(lengths):
+        buckets[-(-length // multiple) * multiple].append(example)
+    plan = []
+    for length, members in sorted(buckets.items()):
+        rows = min(most, 1 << (max(1, budget // length).bit_length() - 1))
+        for start in range(0, len(members), rows):
+            plan.append(TokenBatch(tuple(members[start : start + rows]), rows, length))
+    return plan

@@ -1,0 +1,57 @@
+"""Items cut into pieces (chunks of a text, windows of a sound): many model rows, one vector each.
+
+Pieces of all items share model batches; each item's vector is the mean of its pieces, weighted by
+how much of the item each one covers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from encoders import batching, pooling
+
+
+@dataclass(frozen=True)
+class Piece:
+    """values: what the model reads, (length, ...); weight: how much of the item this is (> 0)."""
+
+    values: np.ndarray
+    weight: float
+
+
+Pieces = tuple[Piece, ...]  # one prepared item
+
+
+def owners(batch: Sequence[Pieces | None]) -> tuple[list[Piece], torch.Tensor, torch.Tensor]:
+    """The pieces of all items, (E,) which item each belongs to, and (E,) their weights."""
+    held = [(piece, item) for item, pieces in enumerate(batch) for piece in pieces or ()]
+    owner = torch.tensor([item for _, item in held], dtype=torch.long)
+    weight = torch.tensor([piece.weight for piece, _ in held], dtype=torch.float32)
+    return [piece for piece, _ in held], owner, weight
+
+
+def encode(
+    batch: Sequence[Pieces | None],
+    dim: int,
+    run: Callable[[list[Piece], int, int], torch.Tensor],
+    *,
+    budget: int,
+    multiple: int,
+) -> torch.Tensor:
+    """-> (B, dim) float32 means, zero for None.
+
+    `run(pieces, rows, length)` gives one (rows, dim) model batch: its first rows are the pieces,
+    padded to `length`, the others may hold anything. `budget` and `multiple` are those of
+    `batching.token_batches`.
+    """
+    pieces, owner, weight = owners(batch)
+    vectors = torch.zeros(len(pieces), dim)
+    lengths = [len(piece.values) for piece in pieces]
+    plan = batching.token_batches(lengths, budget, multiple=multiple, items=len(batch))
+    for part in plan:
+        members = [pieces[place] for place in part.members]
+        output = run(members, part.rows, part.length)
+        vectors[list(part.members)] = output[: len(members)].cpu()
+    return pooling.average(vectors, owner, weight, len(batch))

@@ -1,0 +1,109 @@
+"""Which precision to encode in: half precision where the hardware gains and the vectors keep.
+
+Two gates. Hardware: without AMX (or a GPU) bf16 is slower than fp32, at times by a hundredfold, so
+the flags must be there and a short multiplication must prove it. Accuracy: over real items the
+smallest cosine between half-precision and fp32 vectors must reach 0.999; small convolutional
+networks fail that. The outcome is provenance, recorded with the vectors, not identity.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoders.base import Encoder, Prepared
+
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+PROBES = 256
+COSINE = 0.999
+_FLAGS = {"amx_bf16", "amx_tile"}
+
+
+def resolve(precision: str, device: str = "cpu") -> str:
+    """bf16, fp16 or fp32: what was asked for, or for `auto` what the hardware is good at.
+
+    Raises:
+        ValueError: an unknown precision, or fp16 on a CPU, which computes it slowly and overflows.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"expected precision {' | '.join(PRECISIONS)}, got {precision!r}")
+    on_cpu = torch.device(device).type == "cpu"
+    if precision == "fp16" and on_cpu:
+        raise ValueError("precision fp16 needs a GPU; choose auto, bf16 or fp32")
+    if precision != "auto":
+        return precision
+    if on_cpu:
+        return "bf16" if _FLAGS <= cpu_flags() and gain() > 1.5 else "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def cpu_flags() -> set[str]:
+    """The processor's feature flags, as Linux lists them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+
+
+def gain() -> float:
+    """How much faster a bf16 multiplication of a usual size is than fp32 here; takes ~50 ms."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.ones(256, 768, dtype=dtype), torch.ones(768, 768, dtype=dtype)
+        runs = []
+        for _ in range(5):  # the first one packs weights and compiles kernels
+            start = time.perf_counter()
+            left @ right
+            runs.append(time.perf_counter() - start)
+        seconds[dtype] = min(runs)
+    return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def least_cosine(left: np.ndarray, right: np.ndarray) -> float:
+    """The smallest cosine between corresponding rows of two (B, D) arrays; -1 if any is not finite.
+
+    Two zero rows agree; a zero row and another don't.
+    """
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    products = (left * right).sum(1)
+    same = (left == right).all(1)
+    cosines = np.where(same, 1.0, products / np.where(lengths > 0, lengths, 1.0))
+    return float(cosines.min()) if np.isfinite(lengths).all() else -1.0
+
+
+def choose(
+    build: Callable[[str], Encoder],
+    probes: Sequence[Prepared],
+    device: str = "cpu",
+    precision: str = "auto",
+) -> tuple[str, dict[str, Any]]:
+    """The precision to encode in, and what was measured, to be recorded.
+
+    Args:
+        build: gives the encoder in a precision.
+        probes: prepared items of the corpus; with fewer than PROBES half precision is not trusted.
+        device: where the encoder will run.
+        precision: as configured; only `auto` is checked, anything else is the user's decision.
+    """
+    wanted = resolve(precision, device)
+    record: dict[str, Any] = {"asked": precision, "hardware": wanted}
+    if precision == "auto" and wanted != "fp32":
+        passed, measured = passes_gate(build, probes, wanted)
+        record |= measured
+        wanted = wanted if passed else "fp32"
+    return wanted, record | {"precision": wanted}
+
+
+def passes_gate(
+    build: Callable[[str], Encoder], probes: Sequence[Prepared], precision: str
+) -> tuple[bool, dict[str, Any]]:
+    """Whether vectors in `precision` stay close enough to fp32, and the measurement behind it."""
+    if len(probes) < PROBES:
+        return False, {"probes": len(probes), "least_cosine": None}
+    cosine = least_cosine(build("fp32").encode(probes), build(precision).encode(probes))
+    return cosine >= COSINE, {"probes": len(probes), "least_cosine": cosine}

@@ -1,0 +1,229 @@
+"""Any Hugging Face text encoder: text -> vector.
+
+Pooling: `mean` (the default) and `max` over the real tokens, special ones included, as
+sentence-transformers does it; `cls` the first token; `pooler` the model's own pooled output, the
+default for two-tower models (CLIP, SigLIP, CLAP), whose text vectors are compared with those of
+their pictures or sounds. Such models read every text padded to their full length, as in training.
+
+A text longer than `max_length` tokens is cut off (`long: truncate`) or read in chunks of that many
+tokens (`long: chunk`). The chunks' vectors are averaged, weighted by their numbers of tokens, and
+normalised once afterwards: with mean pooling that is the mean over all tokens of the text.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoders import backbone, checkpoint, pieces, pooling
+from encoders.base import Identity
+from encoders.media.errors import MediaError, Reason
+from encoders.pieces import Piece, Pieces
+
+# Per model batch. Small batches waste little on padding rows; a CPU core is saturated by 256.
+_TOKENS = {"cpu": 256, "cuda": 16_384}
+_LONGEST = 512  # attention is quadratic: longer inputs only when asked for
+# Their positions start at 2.
+_OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "clap_text_model")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+
+
+class TransformersText:
+    """Texts -> (B, D) by the model in `options.model`."""
+
+    @dataclass(frozen=True)
+    class Options:
+        """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
+        pooling: cls | mean | max | pooler; max_length: tokens, special ones included, by default what
+        the folder's sentence-transformers settings say, else what the model takes, at most 512;
+        long: truncate | chunk; normalize: vectors of unit length, by default where the
+        sentence-transformers settings have a Normalize step."""
+
+        model: str = field(metadata={"location": True})
+        revision: str | None = None
+        pooling: str | None = None
+        max_length: int | None = None
+        long: str = "truncate"
+        normalize: bool | None = None
+
+        def __post_init__(self) -> None:
+            pooling.check(self.pooling)
+            if self.max_length is not None and self.max_length < 8:
+                raise ValueError(f"expected max_length of at least 8 tokens, got {self.max_length}")
+            if self.long not in ("truncate", "chunk"):
+                raise ValueError(f"expected long: truncate | chunk, got {self.long!r}")
+
+    def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
+        # Rust threads of its own would compete with the other actors' cores.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self._plan = _Plan.read(options)
+        plan = self._plan
+        model = backbone.load(plan.folder, precision=precision, device=device, pooling=plan.pooling)
+        self.identity = plan.identity()
+        self.dim = self.identity.dim
+        self.module = backbone.Backbone(
+            model, "text", plan.outline, pooling=plan.pooling, normalize=plan.normalize
+        ).eval()
+        self._device = device
+
+    @classmethod
+    def identify(cls, options: Options) -> Identity:
+        """What vectors of these options are comparable with; loads no weights into a model."""
+        return _Plan.read(options).identity()
+
+    def prepare(self, items: Sequence[str]) -> list[Pieces]:
+        """-> token ids per text, in one or more chunks.
+
+        Raises:
+            MediaError: EMPTY, only white space; BAD_FORMAT, not valid Unicode.
+        """
+        for text in items:
+            if not text.strip():
+                raise MediaError(Reason.EMPTY, "the text is only white space")
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise MediaError(Reason.BAD_FORMAT, "the text has half a surrogate pair in it")
+        if not items:
+            return []
+        encoded = self._plan.tokenizer(
+            list(items),
+            truncation=True,
+            max_length=self._plan.max_length,
+            return_overflowing_tokens=self._plan.chunked,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        chunks: list[list[Piece]] = [[] for _ in items]
+        origin = encoded.get("overflow_to_sample_mapping", range(len(items)))
+        for text, ids in zip(origin, encoded["input_ids"], strict=True):
+            chunks[text].append(Piece(np.array(ids, np.int32), float(len(ids))))
+        return [tuple(chunk) for chunk in chunks]
+
+    def cost(self, item: Pieces) -> int:
+        """Tokens."""
+        return sum(len(piece.values) for piece in item)
+
+    def tensors(self, batch: Sequence[Pieces]) -> dict[str, torch.Tensor]:
+        """Prepared texts -> what `module` takes to give (B, D)."""
+        parts, owner, weight = pieces.owners(batch)
+        length = max(len(piece.values) for piece in parts)
+        moved = {"owner": owner.to(self._device), "weight": weight.to(self._device)}
+        return self._inputs(parts, len(parts), length) | moved
+
+    @torch.inference_mode()
+    def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
+        """(B, D) float32; a zero row for None."""
+        budget = _TOKENS[torch.device(self._device).type]
+        vectors = pieces.encode(batch, self.dim, self._run, budget=budget, multiple=8)
+        return self.module.finish(vectors).numpy()
+
+    def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
+        return self.module(**self._inputs(parts, rows, length))
+
+    def _inputs(self, parts: list[Piece], rows: int, length: int) -> dict[str, torch.Tensor]:
+        """(rows, length) ids, attention mask and numbers of real tokens, padded on the right."""
+        if self._plan.padded:
+            length = self._plan.max_length
+        length = min(length, self._plan.max_length)
+        ids = np.full((rows, length), self._plan.padding, np.int64)
+        count = np.ones(rows, np.int64)  # an all-masked row would be NaN
+        for row, piece in enumerate(parts):
+            count[row] = len(piece.values)
+            ids[row, : count[row]] = piece.values
+        inputs = {"input_ids": ids, "count": count}
+        if "attention_mask" in self._plan.tokenizer.model_input_names:
+            inputs["attention_mask"] = (np.arange(length) < count[:, None]).astype(np.int64)
+        return {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything the options and the folder's files settle before weights are loaded."""
+
+    folder: Path
+    tokenizer: Any
+    outline: backbone.Outline
+    pooling: str
+    max_length: int
+    chunked: bool
+    normalize: bool
+    padded: bool  # always to max_length
+
+    @classmethod
+    def read(cls, options: "TransformersText.Options") -> "_Plan":
+        folder = checkpoint.locate(options.model, options.revision)
+        tokenizer = _tokenizer(folder)
+        config = backbone.read_config(folder)
+        example = {"input_ids": torch.ones(1, 8, dtype=torch.long)}
+        outline = backbone.outline(config, "text", example)
+        most = _most(tokenizer, config)
+        if options.max_length is not None and options.max_length > most:
+            raise ValueError(f"max_length {options.max_length}: this model takes at most {most}")
+        stated = checkpoint.read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+        steps = str(checkpoint.read_json(folder / "modules.json"))
+        normalize = options.normalize
+        return cls(
+            folder=folder,
+            tokenizer=tokenizer,
+            outline=outline,
+            pooling=outline.choose(options.pooling),
+            max_length=options.max_length or min(stated or _LONGEST, most),
+            chunked=options.long == "chunk",
+            normalize="Normalize" in steps if normalize is None else normalize,
+            padded=hasattr(config, "text_config"),
+        )
+
+    @property
+    def padding(self) -> int:
+        """The id that fills rows up."""
+        return self.tokenizer.pad_token_id or 0
+
+    def identity(self) -> Identity:
+        """What these settings make comparable."""
+        return Identity(
+            encoder="transformers",
+            dim=self.outline.dims[self.pooling],
+            weights=checkpoint.weights_digest(self.folder),
+            settings={
+                "kind": "text",
+                "architecture": checkpoint.fingerprint(self.folder, "config.json"),
+                "tokenizer": checkpoint.fingerprint(self.folder, *_TOKENIZER_FILES),
+                "pooling": self.pooling,
+                "max_length": self.max_length,
+                "long": "chunk" if self.chunked else "truncate",
+                "normalize": self.normalize,
+            },
+        )
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    with checkpoint.quiet():
+        try:
+            return AutoTokenizer.from_pretrained(
+                folder, use_fast=True, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as err:  # transformers raises many types for a bad folder
+            raise ValueError(
+                f"model {folder.name}: no usable tokenizer; expected tokenizer.json"
+            ) from err
+
+
+def _most(tokenizer: Any, config: Any) -> int:
+    """The longest input in tokens; a tokenizer that does not know says 1e30."""
+    text = getattr(config, "text_config", config)
+    known = getattr(text, "max_position_embeddings", 1_000_000)
+    return min(tokenizer.model_max_length, known - 2 * (text.model_type in _OFFSET))

@@ -1,0 +1,150 @@
+"""RUN/report.html: what happened, for a person. One static page, no script, nothing fetched."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline import files
+from pipeline.run import Summary
+from pipeline.saved import SavedRun, load_saved
+from pipeline.status import Status
+from pipeline.store import Snapshot
+
+_EXAMPLES = 50
+_COLOURS = {
+    "ok": "#2f7d4f",
+    "partial": "#c98a1b",
+    "failed": "#b03a3a",
+    "filtered": "#7a8793",
+    "pending": "#d5dae0",
+}
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2.5rem auto;padding:0 1rem;color:#1d2733}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2.2rem 0 .5rem}p{margin:.3rem 0}
+.quiet{color:#5c6873}table{border-collapse:collapse;width:100%}
+th{text-align:left;font-weight:600;border-bottom:2px solid #d5dae0}
+td,th{padding:.3rem .8rem .3rem 0;vertical-align:top}
+td{border-bottom:1px solid #edf0f3;overflow-wrap:anywhere}
+.n{text-align:right}
+.bar{display:flex;height:1.4rem;border-radius:4px;overflow:hidden;margin:.8rem 0 .3rem}
+.key span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 1em}
+code{background:#f3f5f7;padding:.1em .35em;border-radius:3px}
+"""
+
+
+def write_report(summary: Summary) -> Path:
+    """Write the page beside the data; returns its path."""
+    status = summary.status
+    assert status is not None, "a report before the end"
+    saved = load_saved(summary.run)
+    parts = [
+        f"<h1>{escape(summary.run.name)}</h1>",
+        f"<p class=quiet>{escape(saved.config.source.path)}</p>",
+        _outcomes(status),
+        "<h2>Vectors</h2>",
+        _features(saved, status),
+        "<h2>Indexes</h2>",
+        _indexes(summary.run, status),
+        "<h2>Errors</h2>",
+        _errors(summary.run, status),
+        "<h2>This command</h2>",
+        _times(summary),
+        "<h2>Made with</h2>",
+        f"<p class=quiet>{escape(', '.join(f'{k} {v}' for k, v in saved.provenance.items()))}</p>",
+    ]
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width">'
+        f"<title>{escape(summary.run.name)}: polyfuse run</title><style>{_STYLE}</style>"
+        f"<body>{''.join(parts)}</body></html>"
+    )
+    path = summary.run / "report.html"
+    files.publish(path, page.encode())
+    return path
+
+
+def _outcomes(status: Status) -> str:
+    counts = {**status.outcomes, "pending": status.pending}
+    shown = {name: count for name, count in counts.items() if count}
+    bar = "".join(
+        f'<div style="flex:{count};background:{_COLOURS[name]}" title="{name}"></div>'
+        for name, count in shown.items()
+    )
+    key = "".join(
+        f'<span style="background:{_COLOURS[name]}"></span>{count:,} {name}'
+        for name, count in shown.items()
+    )
+    return f"<div class=bar>{bar}</div><p class=key>{status.records:,} records:{key}</p>"
+
+
+def _features(saved: SavedRun, status: Status) -> str:
+    rows = []
+    for feature in saved.config.features():
+        identity, setting = saved.identities[feature.name], saved.settings[feature.name]
+        stage = next(s for s in status.stages if s.name == f"extract.{feature.modality}")
+        place = f"{setting.precision} on {setting.device}"
+        rows.append(
+            (feature.name, identity.encoder, identity.dim, place, stage.tried, stage.failed)
+        )
+    for model in saved.config.models:
+        identity = saved.identities[model]
+        rows.append((model, f"fusion {identity.encoder}", identity.dim, "", status.records, 0))
+    return _table(("name", "made by", "length", "computed in", "there", "failed"), rows)
+
+
+def _indexes(run: Path, status: Status) -> str:
+    rows = []
+    for name in status.indexes:
+        pointer = files.read_json(run / "index" / name / "current.json")
+        manifest = files.read_json(run / "index" / name / str(pointer["version"]) / "manifest.json")
+        rows.append(
+            (
+                name,
+                manifest["type"],
+                manifest["metric"],
+                manifest["vectors"],
+                manifest["recall_at_10"],
+            )
+        )
+    heads = ("index", "type", "metric", "vectors", "recall@10, held-out queries")
+    return _table(heads, rows) if rows else "<p>none yet</p>"
+
+
+def _errors(run: Path, status: Status) -> str:
+    if not status.errors:
+        return "<p>none</p>"
+    counts = _table(("reason", "count"), status.errors.most_common())
+    rows: list[Sequence[object]] = []
+    for part in Snapshot.latest(run).parts("errors"):
+        for row in pq.read_table(part.path).to_pylist():
+            rows.append(
+                (row["record_id"], row["feature"], row["uri"], row["reason"], row["message"])
+            )
+        if len(rows) > _EXAMPLES:
+            break
+    more = sum(status.errors.values()) - _EXAMPLES
+    tail = f"<p class=quiet>and {more:,} more in errors/</p>" if more > 0 else ""
+    heads = ("record", "feature", "from", "reason", "message")
+    retry = f"<p>Mend the cause, then <code>polyfuse retry {escape(str(run))}</code></p>"
+    return counts + "<p></p>" + _table(heads, rows[:_EXAMPLES]) + tail + retry
+
+
+def _times(summary: Summary) -> str:
+    rows = [(name, f"{seconds:.1f} s") for name, seconds in summary.seconds.items()]
+    return f"<p>{summary.computed:,} rows computed</p>" + _table(("stage", "time"), rows)
+
+
+def _table(heads: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"<td class=n>{value:.4f}</td>"
+    if isinstance(value, int):
+        return f"<td class=n>{value:,}</td>"
+    return f"<td>{escape(str(value))}</td>"

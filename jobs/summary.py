@@ -1,0 +1,38 @@
+"""What a finished command prints."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from jobs.terminal import console, duration, table
+
+if TYPE_CHECKING:
+    from pipeline.run import Summary
+
+
+def print_summary(summary: "Summary") -> None:
+    """Counts, errors by reason, times, and what to do next."""
+    out = console()
+    status = summary.status
+    assert status is not None, "a summary before the end"
+    outcomes = " + ".join(f"{count:,} {name}" for name, count in status.outcomes.items() if count)
+    pending = f" + {status.pending:,} pending" if status.pending else ""
+    out.print(f"{status.records:,} records = {outcomes or '0'}{pending}")
+    rows = [
+        (stage.name.removeprefix("extract."), reason, count)
+        for stage in status.stages
+        for reason, count in sorted(Counter(stage.errors).items())
+    ]
+    if rows:
+        out.print(table("errors", ("modality", "reason", "count"), rows))
+        out.print(
+            f"details in {summary.run}/errors; mend them and run: polyfuse retry {summary.run}"
+        )
+    times = ", ".join(f"{name} {duration(seconds)}" for name, seconds in summary.seconds.items())
+    out.print(
+        f"{summary.computed:,} rows computed ({times})"
+        if summary.computed
+        else "nothing was left to do"
+    )
+    out.print(
+        f"written to {summary.run}: vectors in features/ and fused/, indexes {', '.join(status.indexes)}"
+    )

@@ -1,0 +1,185 @@
+"""Everything about Ray: connect, check that the work can be placed, stream units through actors.
+
+Ray Data is the engine and its rows are unit descriptors only: no read or write operator (beside
+actors that reserve every CPU those make no progress, without a word) and no shard of data in a
+block (blocks get split). One single-threaded actor per core; the actor owns its shard.
+"""
+
+import contextlib
+import logging
+import os
+import pickle
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PolyfuseError
+from pipeline.units import Job, Unit
+from pipeline.work import RayWorker
+
+# Ray Data's own defaults are endless: one medium that kills its worker would loop for ever.
+_RESTARTS = 1000
+_TRIES = 4
+_BLOCKS = 2000
+_OBJECT_STORE = 200_000_000  # only descriptors travel
+_REMOTE_WAIT = 600.0  # seconds to wait for an autoscaler
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one actor asks for."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+
+
+@contextlib.contextmanager
+def connected(address: str | None, workers: int | str) -> Iterator[None]:
+    """A Ray for the time of a command: the cluster at `address`, or one in this process.
+
+    Raises:
+        PolyfuseError: the address does not answer, or Ray can't start here.
+    """
+    # Read by Ray when it is imported or started, hence here and not later.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    _token_path()
+    import ray
+
+    if ray.is_initialized():  # the caller's own cluster (a test, a notebook) stays the caller's
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        options |= {"address": address, **_runtime_environment()}
+    else:
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        if isinstance(workers, int):
+            options["num_cpus"] = workers
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as err:
+        where = f"reach the Ray cluster at {address}" if address else "start Ray here"
+        reason = (str(err) or type(err).__name__).splitlines()[0]
+        raise PolyfuseError(f"can't {where}: {reason}") from err
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _token_path() -> None:
+    """Ray keeps its token in HOME; where that can't be written it needs another place."""
+    home = Path.home()
+    if not os.access(home, os.W_OK) and "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", f"/tmp/polyfuse-{os.getuid()}/auth_token")
+
+
+def _runtime_environment() -> dict[str, Any]:
+    """Ship this checkout to the nodes, unless `ray job submit` has done so."""
+    root = Path(__file__).resolve().parent.parent
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or not (root / "pyproject.toml").exists():
+        return {}
+    excludes = [".git", ".venv", "/tests", "/docs", "/benchmarks", "/runs", "/demo", "__pycache__"]
+    return {"runtime_env": {"working_dir": str(root), "excludes": excludes}}
+
+
+def worker_count(workers: int | str, resources: Resources) -> int:
+    """How many actors: as many as fit into the cluster, at most the number asked for."""
+    import ray
+
+    total = ray.cluster_resources()
+    room = int(total.get("CPU", 0) // resources.cpus) if resources.cpus else 1
+    if resources.gpus:
+        room = min(room, int(total.get("GPU", 0) // resources.gpus))
+    return max(1, min(room, workers) if isinstance(workers, int) else room)
+
+
+def gpus() -> int:
+    """GPUs of the connected cluster."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def check_placeable(resources: Resources, *, remote: bool, say: Callable[[str], None]) -> None:
+    """Fail at once when no node can ever hold one actor; on a cluster wait for nodes, and say so.
+
+    Raises:
+        PolyfuseError: with what was asked for and what there is.
+    """
+    import ray
+
+    deadline = time.monotonic() + (_REMOTE_WAIT if remote else 0)
+    told = False
+    while True:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(
+            node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= resources.gpus
+            for node in nodes
+        ):
+            return
+        largest = max(
+            (f"{n.get('CPU', 0):g} CPU, {n.get('GPU', 0):g} GPU" for n in nodes), default="none"
+        )
+        if time.monotonic() >= deadline:
+            raise PolyfuseError(
+                f"a worker needs {resources} on one node, and no node has that (largest: {largest}); "
+                "add such a node, or force another device or precision in the configuration"
+            )
+        if not told:
+            say(
+                f"waiting up to {_REMOTE_WAIT:.0f} s for a node with {resources} (largest now: {largest})"
+            )
+            told = True
+        time.sleep(2)
+
+
+def _finite() -> dict[str, int]:
+    return {"max_restarts": _RESTARTS, "max_task_retries": _TRIES}
+
+
+def stream(
+    job: Job, units: Sequence[Unit], workers: int, resources: Resources
+) -> Iterator[dict[str, Any]]:
+    """Run the units on a pool of actors; yields each one's report as it finishes.
+
+    Raises:
+        PolyfuseError: the pool died more often than it may.
+    """
+    import ray
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.actor_task_retry_on_errors = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    # The only way to bound the restarts in Ray 2.60, which already calls it deprecated.
+    warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")
+    rows = [{"unit": pickle.dumps(unit)} for unit in units]
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map_batches(
+        RayWorker,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
+        num_cpus=resources.cpus,
+        num_gpus=resources.gpus,
+        ray_remote_args_fn=_finite,
+    )
+    try:
+        for row in dataset.iter_rows():
+            report = pickle.loads(row["report"])
+            if isinstance(report, PolyfuseError):
+                raise report
+            yield report
+    except ray.exceptions.RayError as err:
+        text = " ".join(str(err).split())
+        raise PolyfuseError(f"the workers died more often than they may: {text[-400:]}") from err

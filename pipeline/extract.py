@@ -1,0 +1,365 @@
+"""One shard, one modality: rows in, one vector column per feature and the errors out.
+
+Rows are read, decoded and prepared one after another and encoded in windows. A window is counted
+in present items, and a failed item keeps its place in it as an empty slot, so what a bad medium is
+replaced by changes no bit of its neighbours.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from encoders.base import Encoder, Prepared
+from encoders.media.errors import MediaError, Reason
+from pipeline import expression, schemas
+from pipeline.config import Feature, ModalityConfig, RunConfig
+from pipeline.isolate import Disposable, InActor
+from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
+from pipeline.sources import Member, Row, Source, row_metadata
+from pipeline.sources.locations import fetch
+
+MEDIA = ("image", "audio", "video")
+# Present items encoded together: enough to fill the model's batches, few enough to stay small.
+_WINDOW = {"image": 128, "audio": 64, "video": 8}
+_WINDOW_OTHER = 4096
+_FILTER_CHUNK = 32
+
+
+@dataclass
+class Errors:
+    """The error rows of one unit."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        record_id: str,
+        feature: str,
+        uri: str,
+        stage: str,
+        error: MediaError,
+        attempts: int = 0,
+    ) -> None:
+        """One (record, feature) that has no vector, and why."""
+        self.rows.append(
+            {
+                "record_id": record_id,
+                "feature": feature,
+                "uri": uri,
+                "stage": stage,
+                "reason": str(error.reason),
+                "message": error.message,
+                "attempts": attempts,
+            }
+        )
+
+    def table(self) -> pa.Table:
+        """As stored."""
+        return pa.Table.from_pylist(self.rows, schemas.ERRORS)
+
+    def reasons(self) -> dict[str, int]:
+        """How many for each reason."""
+        return dict(sorted(Counter(row["reason"] for row in self.rows).items()))
+
+
+class Column:
+    """The vectors of one feature for one shard, filled window by window."""
+
+    def __init__(self, feature: Feature, encoder: Encoder, window: int, errors: Errors) -> None:
+        self.feature = feature
+        self.encoder = encoder
+        self.window = window
+        self.errors = errors
+        self.ids: list[str] = []
+        self.states: list[str] = []
+        self.vectors: dict[int, np.ndarray] = {}
+        self._pending: list[
+            tuple[int, str, list[Any] | None]
+        ] = []  # row, uri, items or an empty slot
+
+    def skip(self, record_id: str, state: str) -> None:
+        """A row without an item: absent or filtered. It takes no slot."""
+        self.ids.append(record_id)
+        self.states.append(state)
+
+    def fail(
+        self, record_id: str, uri: str, stage: str, error: MediaError, attempts: int = 0
+    ) -> None:
+        """A row whose item is unusable: an error row and an empty slot."""
+        self.errors.add(record_id, self.feature.name, uri, stage, error, attempts)
+        self._take(record_id, FAILED, uri, None)
+
+    def keep(self, record_id: str, vector: np.ndarray) -> None:
+        """A row whose vector is known from the revision before: an empty slot."""
+        self.vectors[len(self.ids)] = vector
+        self._take(record_id, VECTOR, "", None)
+
+    def add(self, record_id: str, uri: str, items: list[Any]) -> None:
+        """A row with one decoded item, or with the frames of a video."""
+        self._take(record_id, VECTOR, uri, items)
+
+    def _take(self, record_id: str, state: str, uri: str, items: list[Any] | None) -> None:
+        self._pending.append((len(self.ids), uri, items))
+        self.ids.append(record_id)
+        self.states.append(state)
+        if len(self._pending) >= self.window:
+            self.flush()
+
+    def flush(self) -> None:
+        """Prepare and encode what has gathered."""
+        slots = [self._prepare(row, uri, items) for row, uri, items in self._pending]
+        flat = [item for slot in slots for item in slot]
+        if any(item is not None for item in flat):
+            matrix, failed = _encode(self.encoder, flat)
+            start = 0
+            for (row, uri, items), slot in zip(self._pending, slots, strict=True):
+                rows = slice(start, start + len(slot))
+                start += len(slot)
+                if slot[0] is not None:
+                    problems = [failed[i] for i in range(rows.start, rows.stop) if i in failed]
+                    self._store(row, uri, matrix[rows], problems)
+        self._pending.clear()
+
+    def _prepare(self, row: int, uri: str, items: list[Any] | None) -> list[Prepared | None]:
+        if items is None:
+            return [None]
+        try:
+            return list(self.encoder.prepare(items))
+        except MediaError as error:
+            self._lose(row, uri, error)
+        except Exception as err:  # a processor's own exception must not cost the shard
+            self._lose(row, uri, MediaError(Reason.MODEL_ERROR, f"{type(err).__name__}: {err}"))
+        return [None]
+
+    def _store(self, row: int, uri: str, matrix: np.ndarray, problems: list[MediaError]) -> None:
+        if problems:
+            self._lose(row, uri, problems[0])
+        elif not np.isfinite(matrix).all():
+            self._lose(
+                row,
+                uri,
+                MediaError(Reason.NON_FINITE, "the encoder gave a vector that is not finite"),
+            )
+        elif self.feature.pool == "sequence":
+            self.vectors[row] = matrix
+        else:
+            self.vectors[row] = matrix.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def _lose(self, row: int, uri: str, error: MediaError) -> None:
+        self.states[row] = FAILED
+        self.errors.add(self.ids[row], self.feature.name, uri, "encode", error)
+
+    def table(self) -> pa.Table:
+        """record_id and vector, as stored."""
+        dim = self.encoder.dim
+        schema = schemas.features(dim, self.feature.pool)
+        if self.feature.pool == "sequence":
+            column = schemas.sequences_array(
+                [self.vectors.get(i) for i in range(len(self.ids))], dim
+            )
+        else:
+            valid = np.zeros(len(self.ids), bool)
+            matrix = np.zeros((len(self.ids), dim), np.float32)
+            for row, vector in self.vectors.items():
+                valid[row] = True
+                matrix[row] = vector
+            column = schemas.vectors_array(matrix, valid)
+        return pa.table([pa.array(self.ids, pa.string()), column], schema=schema)
+
+
+def _encode(
+    encoder: Encoder, items: list[Prepared | None]
+) -> tuple[np.ndarray, dict[int, MediaError]]:
+    """Encode a window; if the model refuses it, each item alone, so that only the bad one is lost."""
+    try:
+        return encoder.encode(items), {}
+    except (
+        Exception
+    ) as err:  # whatever a model raises, it is one medium's fault until proven otherwise
+        if len(items) == 1:
+            reason = Reason.OOM if _is_out_of_memory(err) else Reason.MODEL_ERROR
+            error = MediaError(reason, f"{type(err).__name__}: {' '.join(str(err).split())[:300]}")
+            return np.zeros((1, encoder.dim), np.float32), {0: error}
+    matrix = np.zeros((len(items), encoder.dim), np.float32)
+    failed = {}
+    for i, item in enumerate(items):
+        if item is not None:
+            row, problem = _encode(encoder, [item])
+            matrix[i] = row[0]
+            if problem:
+                failed[i] = problem[0]
+    return matrix, failed
+
+
+def _is_out_of_memory(err: Exception) -> bool:
+    return (
+        isinstance(err, MemoryError)
+        or "out of memory" in str(err).lower()
+        or "can't allocate" in str(err)
+    )
+
+
+@dataclass
+class Shelf:
+    """What a revision before left: for each feature the state of every row, and its vectors."""
+
+    states: Mapping[str, str]
+    vectors: Mapping[str, list[np.ndarray | None]]
+
+
+def extract(
+    rows: Iterable[Row],
+    source: Source,
+    config: RunConfig,
+    modality: str,
+    encoders: Mapping[str, Encoder],
+    decoder: InActor | Disposable,
+    before: Shelf | None = None,
+) -> tuple[list[Column], Errors]:
+    """Compute all features of one modality for the rows of one shard."""
+    kind = config.modalities[modality].kind
+    errors = Errors()
+    columns = [
+        Column(feature, encoders[feature.name], _WINDOW.get(kind, _WINDOW_OTHER), errors)
+        for feature in config.features(modality)
+    ]
+    loader = Loader(source, config, modality, decoder)
+    for row, wanted in filtered(rows, source, config):
+        index = len(columns[0].ids)
+        if not wanted:
+            for column in columns:
+                column.skip(row.record_id, FILTERED)
+        elif before and not any(before.states[c.feature.name][index] == FAILED for c in columns):
+            _copy(row.record_id, index, columns, before)
+        else:
+            _add(row, columns, loader)
+    for column in columns:
+        column.flush()
+    order = {record_id: i for i, record_id in enumerate(columns[0].ids)}
+    errors.rows.sort(key=lambda error: (order[error["record_id"]], error["feature"]))
+    return columns, errors
+
+
+def _copy(record_id: str, index: int, columns: list[Column], before: Shelf) -> None:
+    for column in columns:
+        vector = before.vectors[column.feature.name][index]
+        if vector is None:
+            column.skip(record_id, before.states[column.feature.name][index])
+        else:
+            column.keep(record_id, vector)
+
+
+def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
+    try:
+        streams = loader.load(row)
+    except MediaError as error:
+        for column in columns:
+            column.fail(
+                row.record_id, loader.uri(row), loader.stage, error, loader.decoder.attempts
+            )
+        return
+    for column in columns:
+        items = streams.get(column.feature.stream) if streams else None
+        if items:
+            column.add(row.record_id, loader.uri(row), items)
+        else:
+            column.skip(row.record_id, ABSENT)
+
+
+class Loader:
+    """A row's cell -> the decoded items of each stream; None where the cell is empty."""
+
+    def __init__(
+        self, source: Source, config: RunConfig, modality: str, decoder: InActor | Disposable
+    ) -> None:
+        self.source = source
+        self.config = config
+        self.modality: ModalityConfig = config.modalities[modality]
+        self.column = config.column(modality)
+        self.decoder = decoder
+        self.stage = "read"
+
+    def uri(self, row: Row) -> str:
+        """Where the medium came from, for errors/; empty when the bytes were in the table."""
+        cell = row.cells.get(self.column)
+        if isinstance(cell, Member):
+            return cell.name
+        return cell if isinstance(cell, str) and self.modality.kind in MEDIA else ""
+
+    def load(self, row: Row) -> dict[str, list[Any]] | None:
+        """{stream: decoded items}. Raises MediaError; `stage` then says where."""
+        self.stage = "read"
+        if row.problem:
+            raise MediaError(Reason.BAD_ROW, row.problem)
+        cell = row.cells.get(self.column)
+        if _is_absent(cell):
+            return None
+        kind = self.modality.kind
+        if kind not in MEDIA:
+            self.stage = "decode"
+            return {"self": [_CONVERT[kind](cell)]}
+        self.stage = "fetch"
+        raw = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
+        self.stage = "decode"
+        decoded = self.decoder.decode(
+            raw, kind, self.modality.frame_policy, bool(self.modality.sound)
+        )
+        if kind != "video":
+            return {"self": [decoded]}
+        return {"frames": list(decoded.frames), "sound": [decoded.sound] if decoded.sound else []}
+
+
+def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator[tuple[Row, bool]]:
+    """Each row, and whether `source.where` keeps it. A row that can't be parsed is kept, as an error."""
+    if not config.source.where:
+        yield from ((row, True) for row in rows)
+        return
+    condition = expression.parse(config.source.where)
+    names = expression.columns(config.source.where)
+    schema = pa.schema([field for field in source.schema() if field.name in names])
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, _FILTER_CHUNK)):
+        values = [row_metadata(schema, row)[0] for row in chunk]
+        table = pa.Table.from_pylist(values, schema)
+        kept = ds.dataset(table).to_table(columns={"keep": condition})["keep"].to_pylist()
+        yield from (
+            (row, bool(keep) or bool(row.problem)) for row, keep in zip(chunk, kept, strict=True)
+        )
+
+
+def _is_absent(cell: Any) -> bool:
+    return (
+        cell is None
+        or (isinstance(cell, str | bytes | list) and len(cell) == 0)
+        or (isinstance(cell, float) and math.isnan(cell))
+    )
+
+
+def _number(cell: Any) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r}") from None
+
+
+def _vector(cell: Any) -> np.ndarray:
+    try:
+        values = json.loads(cell) if isinstance(cell, str) else cell
+        return np.asarray(values, dtype=np.float32).reshape(len(values))
+    except (TypeError, ValueError):
+        raise MediaError(Reason.BAD_FORMAT, "expected a list of numbers of one length") from None
+
+
+def _text(cell: Any) -> str:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
+
+
+_CONVERT = {"text": _text, "numeric": _number, "vector": _vector, "categorical": _text}

@@ -1,0 +1,31 @@
+"""Files that no current marker names: what killed workers and replaced revisions left."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.files import TEMPORARY
+from pipeline.ledger import Ledger
+
+_PARTS = ("records", "errors", "features", "fused")
+
+
+def find(run: Path, ledger: Ledger) -> Iterator[Path]:
+    """Part files that are garbage, and temporary files anywhere in the run."""
+    named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
+    for top in _PARTS:
+        for path in sorted((run / top).rglob("part-*.parquet")):
+            if (path.parent.relative_to(run).as_posix(), path.name) not in named:
+                yield path
+    for path in sorted(run.rglob(f"{TEMPORARY}*")):
+        if path.is_file():
+            yield path
+
+
+def collect(run: Path, ledger: Ledger) -> int:
+    """Remove the garbage; only the holder of the lease may. Returns how many files went."""
+    ledger.prune()
+    count = 0
+    for path in list(find(run, ledger)):
+        path.unlink(missing_ok=True)
+        count += 1
+    return count

@@ -1,0 +1,120 @@
+"""Which indexes a run has, which of them are stale, and building those on Ray.
+
+FAISS gets processes of its own: beside torch, two OpenMP runtimes would share one.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fusion
+from pipeline import files
+from pipeline.errors import PolyfuseError
+from pipeline.index import build_index
+from pipeline.models import folder_of, inputs
+from pipeline.progress import Progress
+from pipeline.saved import SavedRun
+from pipeline.store import Snapshot
+
+_SMALL = 100_000  # rows below which several indexes are built side by side, one core each
+
+
+@dataclass(frozen=True)
+class IndexJob:
+    """One index to build: over a feature or over a model's fused vectors."""
+
+    name: str
+    folder: str
+    metric: str
+    identities: dict[str, dict[str, Any]]
+
+
+def wanted(saved: SavedRun) -> list[IndexJob]:
+    """An index for every feature and every model."""
+    config = saved.config
+    jobs = []
+    for feature in config.features():
+        identities = {feature.name: asdict(saved.identities[feature.name])}
+        jobs.append(
+            IndexJob(feature.name, f"features/{feature.name}", config.index.metric, identities)
+        )
+    for model in config.models:
+        names = [model, *inputs(config, model)]
+        identities = {name: asdict(saved.identities[name]) for name in names}
+        metric = fusion.FUSIONS[config.models[model].name].metric or config.index.metric
+        jobs.append(IndexJob(model, folder_of(config, model), metric, identities))
+    return jobs
+
+
+def stale(run: Path, saved: SavedRun) -> list[IndexJob]:
+    """The indexes that are missing or were built from other vectors."""
+    snapshot = Snapshot.latest(run)
+    return [job for job in wanted(saved) if not _is_current(run, job, snapshot)]
+
+
+def _is_current(run: Path, job: IndexJob, snapshot: Snapshot) -> bool:
+    pointer = run / "index" / job.name / "current.json"
+    if not pointer.exists():
+        return False
+    version = files.read_json(pointer)["version"]
+    manifest = files.read_json(pointer.parent / version / "manifest.json")
+    return manifest["snapshot"]["digest"] == snapshot.digest and manifest["metric"] == job.metric
+
+
+def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> None:
+    """Build indexes as Ray tasks, small ones side by side.
+
+    Raises:
+        PolyfuseError: a memory cap that no index type meets, with the smallest need.
+    """
+    import ray
+
+    snapshot = Snapshot.latest(run)
+    records = snapshot.parts("records")
+    rows = sum(part.rows for part in records)
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    share = 1 if rows < _SMALL else min(cores, _largest_node())
+    progress.stage("index", rows * len(jobs))
+    task = ray.remote(num_cpus=share, max_retries=2)(_build_one)
+    waiting = {
+        task.remote(job, snapshot.parts(job.folder), records, run, memory, snapshot, share): job
+        for job in jobs
+    }
+    while waiting:
+        ready, _ = ray.wait(list(waiting))
+        try:
+            ray.get(ready[0])
+        except ray.exceptions.RayTaskError as err:
+            if isinstance(err.cause, PolyfuseError):
+                raise err.cause from None
+            raise PolyfuseError(f"index {waiting[ready[0]].name}: {err.cause}") from err
+        del waiting[ready[0]]
+        progress.advance(rows)
+
+
+def _largest_node() -> int:
+    import ray
+
+    return int(max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]))
+
+
+def _build_one(
+    job: IndexJob,
+    vectors: list[Any],
+    records: list[Any],
+    run: Path,
+    memory: int,
+    snapshot: Snapshot,
+    threads: int,
+) -> None:
+    build_index(
+        job.name,
+        vectors,
+        records,
+        run / "index" / job.name,
+        metric=job.metric,
+        memory=memory,
+        snapshot=snapshot,
+        identities=job.identities,
+        threads=threads,
+    )

@@ -1,0 +1,116 @@
+"""Decoding that may crash, hang or eat memory, kept away from the actor.
+
+The first try of a shard decodes in the actor, under a watchdog: a medium that takes longer than
+`item_timeout` ends the actor, as one that crashes the decoder does. The shard's attempt was noted
+durably before, so from the second try on every medium of it is decoded in a disposable process
+with a deadline and a memory cap. There a bad one costs only itself: CRASH, TIMEOUT or OOM.
+"""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import resource
+import signal
+import threading
+from typing import Any
+
+from encoders.media import decode
+from encoders.media.errors import MediaError, Reason
+from encoders.media.limits import Limits
+from encoders.media.types import FramePolicy
+
+TRIES = 2  # isolated tries of one medium
+MEMORY = 4_000_000_000  # address space of a decoder process, bytes
+
+
+class InActor:
+    """Decodes in this process; a watchdog ends the process when one medium takes too long."""
+
+    attempts = 0
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def decode(self, raw: bytes, kind: str, frames: FramePolicy | None, sound: bool) -> Any:
+        """As `encoders.media.decode`."""
+        watchdog = threading.Timer(self.limits.item_timeout, os.kill, (os.getpid(), signal.SIGKILL))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return decode(raw, kind, self.limits, frames=frames, sound=sound)
+        finally:
+            watchdog.cancel()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Disposable:
+    """Decodes in a child process that is replaced when it dies."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.attempts = 0  # isolated tries of the last medium
+        self._child: multiprocessing.process.BaseProcess | None = None
+        self._pipe: multiprocessing.connection.Connection | None = None
+
+    def decode(self, raw: bytes, kind: str, frames: FramePolicy | None, sound: bool) -> Any:
+        """As `encoders.media.decode`; CRASH or TIMEOUT after `TRIES` tries."""
+        for attempt in range(1, TRIES + 1):
+            self.attempts = attempt
+            pipe = self._start()
+            try:
+                pipe.send((raw, kind, self.limits, frames, sound))
+                if not pipe.poll(self.limits.item_timeout):
+                    failure = MediaError(
+                        Reason.TIMEOUT, f"decoding took longer than {self.limits.item_timeout:g} s"
+                    )
+                else:
+                    good, answer = pipe.recv()
+                    if good:
+                        return answer
+                    raise answer
+            except (EOFError, OSError):
+                failure = MediaError(Reason.CRASH, "the decoder process died on this medium")
+            self.close()
+        raise failure
+
+    def close(self) -> None:
+        """End the child process."""
+        if self._child:
+            self._child.kill()
+            self._child.join()
+        if self._pipe:
+            self._pipe.close()
+        self._child = self._pipe = None
+
+    def _start(self) -> multiprocessing.connection.Connection:
+        if self._pipe is None:
+            context = multiprocessing.get_context("spawn")  # a fork would carry torch's threads
+            self._pipe, theirs = context.Pipe()
+            self._child = context.Process(target=_serve, args=(theirs,), daemon=True)
+            self._child.start()
+            theirs.close()
+        return self._pipe
+
+
+def _serve(pipe: multiprocessing.connection.Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            raw, kind, limits, frames, sound = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = (True, decode(raw, kind, limits, frames=frames, sound=sound))
+        except MediaError as err:
+            answer = (False, err)
+        except MemoryError:
+            answer = (False, MediaError(Reason.OOM, f"decoding needs more than {MEMORY:,} bytes"))
+        pipe.send(answer)
+
+
+def decoder(attempt: int, limits: Limits) -> "InActor | Disposable":
+    """The decoder for this try of a shard."""
+    return InActor(limits) if attempt == 1 else Disposable(limits)

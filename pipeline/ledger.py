@@ -1,0 +1,142 @@
+"""The ledger: one done marker per (shard, unit). A marker that exists is the only truth.
+
+A unit is `extract.<modality>`, `records` or `fuse.<model>`. Markers are created exclusively: the
+first one wins, and as equal work gives equal bytes it does not matter who was first. Work that is
+done again on purpose (retry, a changed encoder, new inputs) is the next revision; the highest
+revision counts. Files that no current marker names are garbage.
+"""
+
+import base64
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline import files
+from pipeline.lease import Lease
+from pipeline.store import PartFile
+
+# One letter per row in a marker's states.
+VECTOR, ABSENT, FAILED, FILTERED = "v", ".", "x", "f"
+_PREFIX = 1000  # shards per ledger folder
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What one finished unit left behind.
+
+    work: digest of what the unit was asked to do (identities, inputs); a unit is done when its
+    newest marker has the digest that is wanted now. states: {feature: one letter per row}.
+    errors: {reason: count}. seconds: time taken, for the summary only.
+    """
+
+    shard: int
+    unit: str
+    work: str
+    rows: int
+    files: tuple[PartFile, ...]
+    states: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    revision: int = 0
+
+    def to_bytes(self) -> bytes:
+        """The JSON file; states are deflated, for they are long and monotonous."""
+        data = asdict(self)
+        data["states"] = {name: _deflate(text) for name, text in self.states.items()}
+        return files.to_json(data)
+
+    @classmethod
+    def read(cls, path: Path) -> "Marker":
+        """A marker from its file."""
+        data = files.read_json(path)
+        data.pop("format")
+        data["files"] = tuple(PartFile(**part) for part in data["files"])
+        data["states"] = {name: _inflate(text) for name, text in data["states"].items()}
+        return cls(**data)
+
+    def file(self, folder: str) -> PartFile:
+        """The one part of this unit in that folder."""
+        return next(part for part in self.files if part.folder == folder)
+
+
+def _deflate(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _inflate(text: str) -> str:
+    return zlib.decompress(base64.b64decode(text)).decode()
+
+
+class Ledger:
+    """The markers of one run, in RUN/ledger/<thousand>/."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.folder = run / "ledger"
+
+    def latest(self, shard: int, unit: str) -> Marker | None:
+        """The newest revision of one unit's marker, or None while the unit is not done."""
+        paths = sorted(self._prefix(shard).glob(f"{shard:07d}-{unit}-[0-9][0-9][0-9][0-9].json"))
+        return Marker.read(paths[-1]) if paths else None
+
+    def scan(self) -> Iterator[Marker]:
+        """The newest marker of every unit, by shard."""
+        return (marker for marker, _ in self.scan_with_times())
+
+    def scan_with_times(self) -> Iterator[tuple[Marker, float]]:
+        """The same, with the time each marker was written. One folder's names are in memory at a time."""
+        for prefix in sorted(self.folder.glob("[0-9]*")):
+            newest: dict[str, str] = {}
+            for path in sorted(prefix.glob("*.json")):
+                unit, _, revision = path.stem.rpartition("-")
+                newest[unit] = revision
+            for unit, revision in newest.items():
+                path = prefix / f"{unit}-{revision}.json"
+                yield Marker.read(path), path.stat().st_mtime
+
+    def commit(self, marker: Marker, lease: Lease) -> bool:
+        """Create the marker; False where the same revision was committed before.
+
+        Raises:
+            Refused: another writer has taken the run over since this one started.
+        """
+        lease.check()
+        created = files.create(self._path(marker), marker.to_bytes())
+        for attempt in self._attempts(marker.shard, marker.unit):
+            attempt.unlink(missing_ok=True)
+        return created
+
+    def attempt(self, shard: int, unit: str) -> int:
+        """Note durably, before the work, that a try begins; returns which one it is, from 1.
+
+        A try that ends in a commit removes the notes; those that remain killed their worker.
+        """
+        number = len(self._attempts(shard, unit)) + 1
+        files.create(self._prefix(shard) / f"{shard:07d}-{unit}.attempt-{number:03d}", b"")
+        return number
+
+    def retire(self, shard: int) -> None:
+        """Forget every unit of a shard whose rows are no longer in the source."""
+        for path in self._prefix(shard).glob(f"{shard:07d}-*"):
+            path.unlink(missing_ok=True)
+
+    def prune(self) -> None:
+        """Remove the markers that newer revisions replaced."""
+        for prefix in self.folder.glob("[0-9]*"):
+            newest: dict[str, Path] = {}
+            for path in sorted(prefix.glob("*.json")):
+                older = newest.get(path.stem.rpartition("-")[0])
+                if older:
+                    older.unlink(missing_ok=True)
+                newest[path.stem.rpartition("-")[0]] = path
+
+    def _prefix(self, shard: int) -> Path:
+        return self.folder / f"{shard // _PREFIX:05d}"
+
+    def _path(self, marker: Marker) -> Path:
+        name = f"{marker.shard:07d}-{marker.unit}-{marker.revision:04d}.json"
+        return self._prefix(marker.shard) / name
+
+    def _attempts(self, shard: int, unit: str) -> list[Path]:
+        return list(self._prefix(shard).glob(f"{shard:07d}-{unit}.attempt-*"))

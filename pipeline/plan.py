@@ -1,0 +1,292 @@
+"""The plan: which records form which shard, fixed before anything runs.
+
+RUN/plan/ holds generations. Planning again over a source that grew adds shards and renumbers
+nothing; rows that were edited or removed are refused, or under `update` their shards are retired
+and the rows get new ones. plan.json is the only truth: it is written last, in one rename, and a
+file that it doesn't name is the leftover of a kill.
+
+    plan.json                  format, totals, signature of the source, kept columns, file states
+    shards-0000.parquet        all live shards as of generation 0, by number
+    catalogue-0000.parquet     members of the shards that generation 0 brought (folders and tars)
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.duplicates import check_ids
+from pipeline.errors import ConfigError, Refused
+from pipeline.sources.base import FileState, Known, Limit, Piece, Shard, Source
+from pipeline.sources.media import SCHEMA as CATALOGUE
+from pipeline.sources.media import catalogue_path
+
+__all__ = ["Plan", "Planned", "Shard", "make_plan"]
+
+FORMAT = 1
+FIRST_SHARD = 32
+SHARDS_PER_SIZE = 4
+_TYPES = {int: pa.int64(), str: pa.string()}
+_COLUMNS = pa.schema([(item.name, _TYPES[item.type]) for item in fields(Shard)])  # type: ignore[index]
+_FOOTER = {"format": str(FORMAT)}
+
+
+class Totals(NamedTuple):
+    """Live shards and their records."""
+
+    shards: int
+    records: int
+
+
+class Planned(NamedTuple):
+    """What planning did: shards it added, numbers it retired, records now planned."""
+
+    new_shards: int
+    retired: tuple[int, ...]
+    records: int
+    unchanged: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A saved plan, open for reading."""
+
+    folder: Path
+    state: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Plan":
+        """The plan in a folder.
+
+        Raises:
+            ConfigError: there is none, or it is of a format this version doesn't know.
+        """
+        try:
+            state = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        except FileNotFoundError as err:
+            raise ConfigError(f"{folder} holds no plan; expected plan.json (run it first)") from err
+        except ValueError as err:
+            raise ConfigError(f"{folder / 'plan.json'} is damaged; expected JSON") from err
+        if state.get("format") != FORMAT:
+            raise ConfigError(
+                f"{folder / 'plan.json'} has format {state.get('format')}; "
+                f"this version reads format {FORMAT}"
+            )
+        return cls(folder, state)
+
+    @property
+    def totals(self) -> Totals:
+        """(shards, records), live ones."""
+        return Totals(self.state["shards"], self.state["records"])
+
+    @property
+    def generations(self) -> int:
+        """How many plannings changed it."""
+        return self.state["generations"]
+
+    @property
+    def retired(self) -> frozenset[int]:
+        """Numbers that were given once and are not valid any more."""
+        return frozenset(self.state["retired"])
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The kept source columns, as fixed by the first planning."""
+        return pq.read_schema(self.folder / "columns.parquet").remove_metadata()
+
+    def shards(self) -> Iterator[Shard]:
+        """Live shards in number order, streaming."""
+        with pq.ParquetFile(self.folder / _shards_name(self.generations - 1)) as file:
+            for batch in file.iter_batches():
+                yield from map(Shard.from_dict, batch.to_pylist())
+
+
+def make_plan(
+    source: Source, folder: Path, *, records: int, bytes: int, update: bool = False
+) -> Planned:
+    """Plan a source, or bring its plan up to date; killed at any time, the earlier plan stands.
+
+    Args:
+        source: its `plan_folder` is set to `folder`.
+        folder: RUN/plan; one writer at a time.
+        records, bytes: the largest shard. The first ones are small.
+        update: retire shards whose rows were edited or removed, instead of refusing.
+
+    Raises:
+        Refused: rows or columns differ from what was planned.
+        ConfigError: the source is empty, or an id is empty or repeated.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    source.plan_folder = folder
+    old = Plan.open(folder) if (folder / "plan.json").exists() else None
+    generation = old.generations if old else 0
+    before = {shard.number: shard for shard in old.shards()} if old else {}
+    if old:
+        _refuse_other_columns(old.state["signature"], source.signature())
+    files = source.files()
+    limits = growing(records, bytes)
+    pieces = source.scan(files, _known(old, before), limits)
+    number = old.state["next"] if old else 0
+    kept, new = _number(pieces, before, folder, generation, number)
+    retired = tuple(sorted(before.keys() - kept.keys()))
+    if retired and not update:
+        raise _edited(source, before[retired[0]], len(retired), len(before))
+    live = sorted([*kept.values(), *new], key=lambda shard: shard.number)
+    total = sum(shard.rows for shard in live)
+    if not live and not old:
+        raise ConfigError("source.path: the source is empty; expected at least one record")
+    unchanged = old is not None and live == list(before.values())
+    if not unchanged and source.unchecked_ids:
+        check_ids(source, live, folder)
+    state = {
+        "format": FORMAT,
+        "generations": generation if unchanged else generation + 1,
+        "next": number + len(new),
+        "shards": len(live),
+        "records": total,
+        "retired": sorted([*(old.state["retired"] if old else ()), *retired]),
+        "signature": source.signature(),
+        "files": {name: list(file) for name, file in files.items()},
+    }
+    if not unchanged:
+        _write_shards(folder / _shards_name(generation), live)
+    if not old:
+        _write_table(folder / "columns.parquet", source.schema().empty_table())
+    if not old or state != old.state:
+        _replace(folder / "plan.json", (json.dumps(state, indent=1) + "\n").encode())
+    return Planned(len(new), retired, total, unchanged)
+
+
+def growing(records: int, bytes: int) -> Iterator[Limit]:
+    """Sizes of the new shards of one generation: 32 records four times, then 64, up to `records`.
+
+    Small first ones let a wrong setting fail in seconds, and spread a small corpus over workers.
+    """
+    for index in count():
+        size = FIRST_SHARD << min(index // SHARDS_PER_SIZE, 40)
+        yield Limit(min(records, size), bytes)
+
+
+def _known(old: Plan | None, before: Mapping[int, Shard]) -> Known:
+    if old is None:
+        return Known()
+    shards: dict[str, list[Shard]] = {}
+    for shard in before.values():
+        shards.setdefault(shard.file, []).append(shard)
+    for of_file in shards.values():
+        # Rows of a file in their order. A folder's records have none: number order keeps the
+        # generations together, as its catalogues are read.
+        of_file.sort(key=lambda shard: (0, shard.number) if shard.file == "." else (shard.start, 0))
+    states = {name: FileState(*state) for name, state in old.state["files"].items()}
+    return Known(shards, states)
+
+
+def _number(
+    pieces: Iterable[Piece], before: Mapping[int, Shard], folder: Path, generation: int, number: int
+) -> tuple[dict[int, Shard], list[Shard]]:
+    """Kept shards by number, perhaps moved in their file, and new ones; writes their catalogue."""
+    kept: dict[int, Shard] = {}
+    new: list[Shard] = []
+    writer: pq.ParquetWriter | None = None
+    path = catalogue_path(folder, generation)
+    for piece in pieces:
+        if piece.known is not None:
+            kept[piece.known] = replace(
+                before[piece.known], offset=piece.offset, length=piece.length
+            )
+            continue
+        offset = piece.offset
+        if piece.catalogue is not None:
+            if writer is None:
+                schema = CATALOGUE.with_metadata(_FOOTER)
+                writer = pq.ParquetWriter(_temporary(path), schema)
+            writer.write_table(piece.catalogue.cast(schema), row_group_size=piece.rows)
+            offset = len(new)
+        new.append(
+            Shard(
+                number + len(new),
+                generation,
+                piece.file,
+                piece.start,
+                piece.rows,
+                offset,
+                piece.length,
+                piece.fingerprint,
+            )
+        )
+    if writer:
+        writer.close()
+        _commit(path)
+    return kept, new
+
+
+def _refuse_other_columns(planned: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key, then in planned.items():
+        if now.get(key) != then:
+            raise Refused(
+                f"source: {key} was {_shown(then)} when the run was planned and is now "
+                f"{_shown(now.get(key))}; use --restart, or another output"
+            )
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if value else "none"
+
+
+def _edited(source: Source, first: Shard, changed: int, planned: int) -> Refused:
+    return Refused(
+        f"the source changed since planning: {source.describe(first)} were edited or removed "
+        f"({changed} of {planned} shards differ); run with --update to recompute those, "
+        "or --restart to begin anew"
+    )
+
+
+def _shards_name(generation: int) -> str:
+    return f"shards-{generation:04d}.parquet"
+
+
+def _write_shards(path: Path, shards: list[Shard]) -> None:
+    columns = [[getattr(shard, name) for shard in shards] for name in _COLUMNS.names]
+    _write_table(path, pa.table(columns, schema=_COLUMNS))
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    pq.write_table(table.replace_schema_metadata(_FOOTER), _temporary(path))
+    _commit(path)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    _temporary(path).write_bytes(content)
+    _commit(path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"tmp-{path.name}")
+
+
+def _commit(path: Path) -> None:
+    """Make the temporary file durable, then give it its name, durably."""
+    for target in (_temporary(path), path.parent):
+        if target == path.parent:
+            os.replace(_temporary(path), path)
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob("tmp-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,273 @@
+"""A run from the configuration to the index: plan -> extract -> fuse -> index.
+
+The same command continues where an earlier one stopped, after any end of it. Only this module
+holds the lease, publishes snapshots and removes garbage; the workers do the rest.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import encoders
+from pipeline import cluster, files, garbage, indexing, todo
+from pipeline.budget import Budget
+from pipeline.config import RunConfig
+from pipeline.errors import PolyfuseError
+from pipeline.fuse import identify as identify_model
+from pipeline.fuse import save_model
+from pipeline.lease import Holder, Lease
+from pipeline.ledger import Ledger
+from pipeline.place import by_resources, settle
+from pipeline.plan import Plan, make_plan
+from pipeline.progress import Progress, Silent
+from pipeline.saved import (
+    SavedRun,
+    Setting,
+    identify_feature,
+    load_saved,
+    provenance,
+    refuse_changes,
+)
+from pipeline.sources import Source, SourceSpec, open_source
+from pipeline.status import Status, read_status
+from pipeline.store import PartFile, publish_snapshot
+from pipeline.units import Job, Unit
+
+STAGES = ("extract", "fuse", "index")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command may ask for beside the configuration."""
+
+    stages: Sequence[str] = STAGES
+    update: bool = False
+    restart: bool = False
+    retry: bool = False
+    address: str | None = None
+
+
+@dataclass
+class Summary:
+    """What a command did."""
+
+    run: Path
+    status: Status | None = None
+    computed: int = 0  # rows computed by this command
+    seconds: Counter[str] = field(default_factory=Counter)
+
+
+def run(
+    config: RunConfig, options: Options | None = None, progress: Progress | None = None
+) -> Summary:
+    """Do what is left of the wanted stages.
+
+    Raises:
+        ConfigError, Refused, BudgetExceeded, PolyfuseError: each one line for a person.
+    """
+    options, progress = options or Options(), progress or Silent()
+    folder = Path(config.output)
+    source = open_source(source_spec(config), folder / "plan")
+    saved = describe(config, {} if options.restart else _known_settings(folder))
+    if (folder / "config.yaml").exists() and not options.restart and not options.update:
+        refuse_changes(load_saved(folder), saved)
+    with Holder(folder) as lease:
+        if options.restart:
+            _clear(folder)
+        return _Command(saved, source, lease, options, progress).run()
+
+
+def retry(folder: Path, options: Options, progress: Progress | None = None) -> Summary:
+    """Replay only the failed (record, modality) pairs of a run, then fuse and index what changed."""
+    return run(load_saved(folder).config, options, progress)
+
+
+def source_spec(config: RunConfig) -> SourceSpec:
+    """The source as workers open it."""
+    columns = tuple(dict.fromkeys(config.column(name) for name in config.modalities))
+    return SourceSpec(config.source.path, config.source.id, dict(config.source.types), columns)
+
+
+def describe(config: RunConfig, known: Mapping[str, Setting]) -> SavedRun:
+    """Identities of everything the configuration names; settings as far as they are known."""
+    identities = {feature.name: identify_feature(feature) for feature in config.features()}
+    for model in config.models:
+        identities[model] = identify_model(config, model, identities)
+    settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
+    if config.precision != "auto":
+        settings = {
+            n: dataclasses.replace(s, precision=config.precision) for n, s in settings.items()
+        }
+    return SavedRun(config, identities, settings, provenance())
+
+
+class _Command:
+    """One command on one run, while it holds the lease."""
+
+    def __init__(
+        self, saved: SavedRun, source: Source, lease: Lease, options: Options, progress: Progress
+    ) -> None:
+        self.folder = Path(saved.config.output)
+        self.saved = saved
+        self.source = source
+        self.lease = lease
+        self.options = options
+        self.progress = progress
+        self.ledger = Ledger(self.folder)
+        self.summary = Summary(self.folder)
+        self._stack = contextlib.ExitStack()
+        self._connected = False
+
+    def run(self) -> Summary:
+        with self._stack:
+            plan = self._plan()
+            self._settle()
+            if "extract" in self.options.stages:
+                self._extract(plan)
+            if "fuse" in self.options.stages:
+                self._fuse(plan)
+            self._finish(plan)
+            if "index" in self.options.stages:
+                self._index()
+        self.summary.status = read_status(self.folder)
+        return self.summary
+
+    def _plan(self) -> Plan:
+        started = time.monotonic()
+        shard = self.saved.config.shard
+        planned = make_plan(
+            self.source,
+            self.folder / "plan",
+            records=shard.records,
+            bytes=shard.bytes,
+            update=self.options.update,
+        )
+        for number in planned.retired:
+            self.ledger.retire(number)
+        plan = Plan.open(self.folder / "plan")
+        shards, rows = plan.totals
+        new = "" if planned.unchanged else f", {planned.new_shards:,} of them new"
+        self.progress.say(f"plan: {rows:,} records in {shards:,} shards{new}")
+        self.summary.seconds["plan"] += time.monotonic() - started
+        return plan
+
+    def _settle(self) -> None:
+        """Fix device and precision of features that are new, then save the configuration."""
+        known = _known_settings(self.folder)
+        new = [feature for feature in self.saved.config.features() if feature.name not in known]
+        gpus = 0
+        if any(encoders.ENCODERS[feature.encoder.name].network for feature in new):
+            self._connect()
+            gpus = cluster.gpus()
+        self.saved = settle(self.saved, known, gpus)
+        text = self.saved.to_yaml().encode()
+        path = self.folder / "config.yaml"
+        if not path.exists() or path.read_bytes() != text:
+            files.publish(path, text)
+
+    def _connect(self) -> None:
+        """Start Ray, or join the cluster, when the first work needs it."""
+        if not self._connected:
+            started = time.monotonic()
+            context = cluster.connected(self.options.address, self.saved.config.workers)
+            self._stack.enter_context(context)
+            self._connected = True
+            self.summary.seconds["ray"] += time.monotonic() - started
+
+    def _extract(self, plan: Plan) -> None:
+        done = todo.Done.scan(self.ledger)
+        budget = Budget(self.saved.config.max_error_rate, self.ledger, done.tried, done.lost)
+        choose = todo.retry_units if self.options.retry else todo.extract_units
+        if self.options.retry:
+            budget = Budget(1.0, self.ledger, Counter(), Counter())
+        for resources, modalities in by_resources(self.saved).items():
+            units = [u for m in modalities for u in choose(plan, done, self.saved, m)]
+            total = len(modalities) * plan.totals.records
+            for report in self._do("extract", units, resources, total):
+                budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
+        left = list(todo.records_units(plan, self.ledger, self.saved))
+        list(self._do("records", left, cluster.Resources(), plan.totals.records))
+        budget.check()
+
+    def _fuse(self, plan: Plan) -> None:
+        for model in self.saved.config.models:
+            save_model(self.folder, self.saved.config, model, self.saved.identities)
+            done = todo.Done.scan(self.ledger)
+            if any(todo.extract_left(plan, done, self.saved)):
+                raise PolyfuseError(
+                    "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
+                )
+            units = list(todo.fuse_units(plan, done, self.saved, model))
+            list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
+
+    def _do(
+        self, stage: str, units: Sequence[Unit], resources: cluster.Resources, total: int
+    ) -> Iterator[dict[str, Any]]:
+        """Stream units through Ray, telling the progress; nothing starts when there are none."""
+        if not units:
+            return
+        started = time.monotonic()
+        self._connect()
+        remote = bool(self.options.address)
+        cluster.check_placeable(resources, remote=remote, say=self.progress.say)
+        workers = cluster.worker_count(self.saved.config.workers, resources)
+        self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
+        job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease)
+        for report in cluster.stream(job, units, workers, resources):
+            self.progress.advance(report["rows"], report["failed"])
+            self.summary.computed += report["rows"]
+            yield report
+        self.summary.seconds[stage] += time.monotonic() - started
+
+    def _finish(self, plan: Plan) -> None:
+        """Garbage out, then the snapshot: a reader sees all of what is done, and nothing else."""
+        self.lease.check()
+        garbage.collect(self.folder, self.ledger)
+        live = {shard.number for shard in plan.shards()}
+        parts: list[tuple[int, PartFile]] = []
+        rows: Counter[str] = Counter()
+        for marker in self.ledger.scan():
+            if marker.shard in live:
+                parts += [(marker.shard, part) for part in marker.files]
+                rows[marker.unit] += marker.rows
+        publish_snapshot(self.folder, parts, {"records": plan.totals.records, **rows})
+
+    def _index(self) -> None:
+        status = read_status(self.folder)
+        if status.pending:
+            raise PolyfuseError(
+                f"{status.pending:,} of {status.records:,} records have no vectors yet: "
+                "extract them first (`polyfuse run` does everything)"
+            )
+        jobs = indexing.stale(self.folder, self.saved)
+        if jobs:
+            self._connect()
+            started = time.monotonic()
+            indexing.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
+            self.summary.seconds["index"] += time.monotonic() - started
+
+
+def _known_settings(folder: Path) -> Mapping[str, Setting]:
+    return load_saved(folder).settings if (folder / "config.yaml").exists() else {}
+
+
+_OURS = (
+    "config.yaml plan ledger records features errors fused restored models graph index snapshots "
+    "snapshot.json report.html"
+).split()
+
+
+def _clear(folder: Path) -> None:
+    """Forget everything in the run but the lease; nothing that is not ours is touched."""
+    for name in _OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""RUN/config.yaml: the resolved configuration, the identities and the versions a run was made with.
+
+The identity of the work is the source, the limits and, per modality, its encoders, precision and
+device. Workers, address, memory and progress settings may change freely between two commands.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import encoders
+from encoders.base import EncoderSpec, Identity
+from pipeline import files
+from pipeline.config import Feature, RunConfig
+from pipeline.errors import ConfigError, PolyfuseError, Refused
+
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "torchaudio",
+    "numpy",
+    "pillow",
+    "av",
+    "pyarrow",
+    "faiss-cpu",
+    "ray",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How one feature is computed: the precision and the device type, fixed at planning."""
+
+    precision: str = "fp32"
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What config.yaml of a run says.
+
+    identities: by feature and by model name; settings: by feature; provenance: library versions
+    and machine class, shown but not compared.
+    """
+
+    config: RunConfig
+    identities: Mapping[str, Identity]
+    settings: Mapping[str, Setting]
+    provenance: Mapping[str, Any]
+
+    def work(self, modality: str) -> str:
+        """Digest of everything that decides the bytes of one modality's parts."""
+        return _digest({"common": _common(self.config), "modality": self._modality(modality)})
+
+    def _modality(self, name: str) -> dict[str, Any]:
+        own = self.config.modalities[name]
+        frames = own.frame_policy
+        return {
+            "kind": own.kind,
+            "column": self.config.column(name),
+            "frames": dataclasses.asdict(frames) if frames else None,
+            "features": {
+                feature.name: {
+                    "identity": self.identities[feature.name].digest,
+                    "setting": dataclasses.asdict(self.settings[feature.name]),
+                    "pool": feature.pool,
+                }
+                for feature in self.config.features(name)
+            },
+        }
+
+    def to_yaml(self) -> str:
+        """The file's text."""
+        data = {
+            "format": files.FORMAT,
+            "config": self.config.model_dump(mode="json", exclude_none=True),
+            "identities": {n: dataclasses.asdict(i) for n, i in self.identities.items()},
+            "settings": {n: dataclasses.asdict(s) for n, s in self.settings.items()},
+            "provenance": dict(self.provenance),
+        }
+        return yaml.safe_dump(_without_credentials(data), sort_keys=False, allow_unicode=True)
+
+
+def load_saved(run: Path) -> SavedRun:
+    """Read RUN/config.yaml.
+
+    Raises:
+        PolyfuseError: the folder holds no run.
+    """
+    path = run / "config.yaml"
+    if not path.exists():
+        raise PolyfuseError(
+            f"{run} holds no run (no config.yaml in it): give the folder named `output` in the configuration"
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return SavedRun(
+            RunConfig.model_validate(data["config"]),
+            {name: Identity(**identity) for name, identity in data["identities"].items()},
+            {name: Setting(**setting) for name, setting in data["settings"].items()},
+            data["provenance"],
+        )
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as err:
+        raise PolyfuseError(
+            f"{path} is damaged ({type(err).__name__}); restore it from a copy"
+        ) from err
+
+
+def identify_feature(feature: Feature) -> Identity:
+    """The identity of a feature's encoder; the user's mistakes become one line with the feature's name."""
+    return identify(feature.name, feature.encoder)
+
+
+def identify(name: str, spec: EncoderSpec) -> Identity:
+    """`encoders.identify`, its ValueError turned into a configuration error that names the place."""
+    try:
+        return encoders.identify(spec)
+    except (ValueError, OSError) as err:
+        raise ConfigError(f"{name}: {err}") from err
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and machine class: why two runs may differ in their last bits."""
+    versions = {}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "machine": platform.machine(), **versions}
+
+
+def refuse_changes(old: SavedRun, new: SavedRun) -> None:
+    """Compare what decides the bytes; a new modality is no change, for it spoils nothing.
+
+    Raises:
+        Refused: with each difference shown, and what to do.
+    """
+    before, after = _common(old.config), _common(new.config)
+    changes = [
+        f"{key}: was {before[key]!r}, now {after[key]!r}"
+        for key in before
+        if before[key] != after[key]
+    ]
+    for name in old.config.modalities:
+        if name not in new.config.modalities:
+            changes.append(f"modalities.{name}: was there, now gone")
+            continue
+        changes += _differences(f"modalities.{name}", old._modality(name), new._modality(name))
+        for feature in old.config.features(name):
+            ours, theirs = old.identities[feature.name], new.identities.get(feature.name)
+            if theirs and ours != theirs:
+                changes += _differences(
+                    f"{feature.name} encoder", dataclasses.asdict(ours), dataclasses.asdict(theirs)
+                )
+    if changes:
+        raise Refused(
+            f"{new.config.output} was made with other settings:\n  "
+            + "\n  ".join(changes)
+            + "\nuse --update to recompute what this touches, --restart to start over, or another output"
+        )
+
+
+def _differences(place: str, before: Any, after: Any) -> list[str]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys = [
+            key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)
+        ]
+        return [
+            line
+            for key in keys
+            for line in _differences(f"{place}.{key}", before.get(key), after.get(key))
+        ]
+    return [f"{place}: was {before!r}, now {after!r}"]
+
+
+def _common(config: RunConfig) -> dict[str, Any]:
+    return {
+        "source.path": config.source.path,
+        "source.id": config.source.id,
+        "source.where": config.source.where,
+        "source.types": config.source.types,
+        "limits": config.limits.model_dump(),
+    }
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_credentials(value: Any) -> Any:
+    """user:password@ in an address must not reach the disk."""
+    if isinstance(value, dict):
+        return {key: _without_credentials(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_credentials(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"(?<=://)[^/@\s]+@", "", value)
+    return value

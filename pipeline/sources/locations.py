@@ -1,0 +1,181 @@
+"""From a cell to the bytes of its medium: tar members, local files, and remote ones where allowed.
+
+Messages show the cell as it was given, never where this machine keeps it.
+"""
+
+import os
+import stat
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
+from urllib.request import HTTPRedirectHandler, build_opener
+
+from encoders.media.errors import MediaError, Reason
+from encoders.media.limits import Limits
+from pipeline.sources.base import Member
+
+EXTRAS = {"s3": "s3", "gs": "gcs"}
+REMOTE = ("s3", "gs", "https")
+TIMEOUT = 30.0  # seconds without an answer
+_SHOWN = 200
+
+
+class Allow(Protocol):
+    """Which remote places may be read: `pipeline.config.AllowConfig`."""
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """URI schemes; "file" stands for local paths."""
+        ...
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts, or buckets."""
+        ...
+
+
+def fetch(cell: str | bytes | Member, root: Path, limits: Limits, allow: Allow) -> bytes:
+    """The medium's bytes, at most `limits.bytes` of them.
+
+    Args:
+        cell: bytes, a tar member, a path (relative ones start at `root`) or a URI with the scheme
+            file, s3, gs or https.
+        root: the source's root.
+        limits: larger media are refused before they are read.
+        allow: schemes and hosts that may be read.
+
+    Raises:
+        MediaError: NOT_FOUND, FETCH_ERROR, REFUSED or TOO_LARGE.
+    """
+    if isinstance(cell, bytes):
+        _check_size(len(cell), limits, "the cell")
+        return cell
+    if isinstance(cell, Member):
+        return _read_file(Path(cell.path), cell.name, limits, cell)
+    shown = cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "..."
+    if "://" in cell:
+        scheme, host, path = _split_uri(cell, shown)
+        if scheme != "file":
+            _check_allowed(scheme, host, shown, allow)
+            if scheme == "https":
+                return _read_http(cell, shown, limits)
+            return _read_bucket(cell, scheme, shown, limits)
+        local = path
+    else:
+        local = cell
+    if "file" not in allow.schemes:
+        raise MediaError(Reason.REFUSED, f"{shown}: allow.schemes does not list file")
+    return _read_file(root / local, shown, limits)
+
+
+def _split_uri(uri: str, shown: str) -> tuple[str, str, str]:
+    """(scheme, host, local path). Whatever two parsers could read differently is refused."""
+    if any(sign in uri for sign in "\\ \t\r\n") or not uri.isprintable():
+        raise MediaError(Reason.REFUSED, f"{shown!r} holds a character that a URI must escape")
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname or ""
+    except ValueError as err:
+        raise MediaError(Reason.REFUSED, f"{shown} is not a valid URI") from err
+    if parts.scheme == "file":
+        if host not in ("", "localhost"):
+            raise MediaError(Reason.REFUSED, f"{shown}: a file URI names no host")
+        return "file", "", unquote(parts.path)
+    if parts.username or parts.password:
+        raise MediaError(Reason.REFUSED, f"a {parts.scheme} URI with a user name or password in it")
+    # Bucket names are case-sensitive in the URI, host names are not.
+    return parts.scheme, host if parts.scheme == "https" else parts.netloc, ""
+
+
+def _check_allowed(scheme: str, host: str, shown: str, allow: Allow) -> None:
+    if scheme not in REMOTE:
+        raise MediaError(
+            Reason.REFUSED, f"{shown}: unknown scheme {scheme!r}; known: file, {', '.join(REMOTE)}"
+        )
+    if scheme not in allow.schemes:
+        raise MediaError(
+            Reason.REFUSED, f"{shown}: remote fetching is off; add {scheme} to allow.schemes"
+        )
+    if host not in allow.hosts:
+        raise MediaError(
+            Reason.REFUSED, f"{shown}: the host is not allowed; add {host!r} to allow.hosts"
+        )
+
+
+def _check_size(size: int, limits: Limits, shown: str) -> None:
+    if size > limits.bytes:
+        raise MediaError(
+            Reason.TOO_LARGE, f"{shown} has {size} bytes; limits.bytes is {limits.bytes}"
+        )
+
+
+def _read_file(path: Path, shown: str, limits: Limits, part: Member | None = None) -> bytes:
+    """A local file or a part of one; anything but a regular file is never opened."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "folder" if stat.S_ISDIR(status.st_mode) else "special file"
+            raise MediaError(Reason.REFUSED, f"{shown} is a {kind}; expected a regular file")
+        size = part.size if part else status.st_size
+        _check_size(size, limits, shown)
+        # Non-blocking: had a pipe taken the file's place, open() would wait for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            file.seek(part.offset if part else 0)
+            content = file.read(size)
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise MediaError(Reason.NOT_FOUND, f"{shown} does not exist") from err
+    except OSError as err:
+        raise MediaError(Reason.FETCH_ERROR, f"can't read {shown}: {err.strerror}") from err
+    except ValueError as err:  # NUL or half a surrogate pair
+        raise MediaError(Reason.NOT_FOUND, f"{shown!r} can't be a file name") from err
+    if len(content) != size:
+        raise MediaError(Reason.FETCH_ERROR, f"{shown}: got {len(content)} of {size} bytes")
+    return content
+
+
+def _read_bucket(uri: str, scheme: str, shown: str, limits: Limits) -> bytes:
+    import fsspec  # here: local runs never need it
+
+    try:
+        with fsspec.open(uri, "rb") as file:
+            _check_size(getattr(file, "size", None) or 0, limits, shown)
+            return _read_capped(file, shown, limits)
+    except ImportError as err:
+        raise MediaError(
+            Reason.FETCH_ERROR,
+            f"{shown}: reading {scheme}:// needs pip install 'polyfuse[{EXTRAS[scheme]}]'",
+        ) from err
+    except FileNotFoundError as err:
+        raise MediaError(Reason.NOT_FOUND, f"{shown} does not exist") from err
+    except MediaError:
+        raise
+    except Exception as err:  # each backend has errors of its own, with no common base
+        raise MediaError(Reason.FETCH_ERROR, f"can't fetch {shown}: {type(err).__name__}") from err
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """A redirect could lead to a host that is not allowed."""
+
+    def redirect_request(self, *args: Any) -> None:
+        """None: the redirecting answer is then an HTTPError."""
+
+
+def _read_http(url: str, shown: str, limits: Limits) -> bytes:
+    try:
+        with build_opener(_NoRedirect).open(url, timeout=TIMEOUT) as answer:
+            _check_size(int(answer.headers.get("Content-Length") or 0), limits, shown)
+            return _read_capped(answer, shown, limits)
+    except HTTPError as err:
+        reason = Reason.NOT_FOUND if err.code in (404, 410) else Reason.FETCH_ERROR
+        raise MediaError(reason, f"{shown} answers {err.code}") from err
+    except (OSError, HTTPException, ValueError) as err:
+        raise MediaError(Reason.FETCH_ERROR, f"can't fetch {shown}: {type(err).__name__}") from err
+
+
+def _read_capped(file: IO[bytes], shown: str, limits: Limits) -> bytes:
+    """All of it; a stated size may be missing or a lie."""
+    content = file.read(limits.bytes + 1)
+    _check_size(len(content), limits, shown)
+    return content

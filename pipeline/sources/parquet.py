@@ -1,0 +1,229 @@
+"""Parquet tables: row ranges inside files, sized by the bytes of the wanted columns.
+
+Planning reads footers only. So a shard's fingerprint is that of the row groups it touches as the
+footer describes them (sizes, offsets, counts, statistics), not of their pages.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ConfigError, Refused
+from pipeline.sources.base import (
+    FileState,
+    Known,
+    Limit,
+    Piece,
+    Row,
+    Shard,
+    SourceSpec,
+    column_id,
+    default_id,
+    scan_files,
+    unknown_column,
+)
+from pipeline.sources.discover import Location
+from pipeline.sources.metadata import kept_type
+from pipeline.sources.text import file_states
+
+BATCH_BYTES = 16 << 20
+BATCH_ROWS = 1024
+
+
+class ParquetTable:
+    """Rows of Parquet files; any scalar, bytes or list column is a cell."""
+
+    plan_folder: Path | None = None
+
+    def __init__(self, spec: SourceSpec, location: Location) -> None:
+        self.spec = spec
+        self.root = location.root
+        self.unchecked_ids = spec.id is not None
+        self._names = location.files
+        if spec.types:
+            raise ConfigError("source.types: a Parquet table has its own types; remove this key")
+        with self._open(self._names[0]) as table:
+            self._schema = table.schema_arrow
+        for name in (*spec.columns, *([spec.id] if spec.id else [])):
+            if name not in self._schema.names:
+                raise unknown_column(name, self._schema.names, self._names[0])
+
+    def schema(self) -> pa.Schema:
+        """Scalar columns in the widest type of their family."""
+        kept = ((field.name, kept_type(field.type)) for field in self._schema)
+        return pa.schema([(name, kind) for name, kind in kept if kind is not None])
+
+    def signature(self) -> dict[str, Any]:
+        """All columns with their types."""
+        columns = {field.name: str(field.type) for field in self._schema}
+        return {"columns": columns, "id": self.spec.id}
+
+    def files(self) -> dict[str, FileState]:
+        """Each file's size and modification time."""
+        return file_states(self.root, self._names)
+
+    def scan(
+        self, files: Mapping[str, FileState], known: Known, growing: Iterator[Limit]
+    ) -> Iterator[Piece]:
+        """Row ranges from the footers of the files that are new or touched."""
+        return scan_files(files, known, growing, self._cut)
+
+    def describe(self, shard: Shard) -> str:
+        """File and rows, counted from 1."""
+        return f"{shard.file} rows {shard.start + 1} to {shard.start + shard.rows}"
+
+    def read(self, shard: Shard, columns: Sequence[str] | None = None) -> Iterator[Row]:
+        """Rows of the shard, only the wanted columns decoded. Refused if the footer has changed."""
+        wanted = list(self._schema.names if columns is None else columns)
+        needed = list(dict.fromkeys([*wanted, *([self.spec.id] if self.spec.id else [])]))
+        with self._open(shard.file) as table:
+            groups = _Groups(table.metadata, self._media(table.metadata))
+            if groups.fingerprint(shard.start, shard.rows) != shard.fingerprint:
+                raise Refused(
+                    f"{self.describe(shard)} changed since planning; "
+                    "run with --update to take the new rows, or --restart"
+                )
+            position = shard.start
+            end = shard.start + shard.rows
+            try:
+                for cells in _slice(table, groups, shard, needed):
+                    own = default_id(shard.file, position)
+                    key = column_id(cells[self.spec.id]) if self.spec.id else own
+                    yield Row(key, {name: cells[name] for name in wanted})
+                    position += 1
+            except (pa.ArrowInvalid, OSError) as err:
+                if isinstance(err, OSError) and err.errno:
+                    raise  # the disk, not the file
+                for lost in range(position, end):
+                    yield Row(default_id(shard.file, lost), {}, "the Parquet page is damaged")
+
+    def _open(self, file: str) -> pq.ParquetFile:
+        path = self.root / file
+        try:  # buffered: a row group of media is streamed page by page, not read as a whole
+            return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
+        except (pa.ArrowException, OSError) as err:
+            reason = getattr(err, "strerror", None) or "not a valid Parquet file"
+            raise ConfigError(f"source.path: can't read {path}: {reason}") from err
+
+    def _cut(self, file: str, limits: Iterator[Limit]) -> Iterator[Piece]:
+        with self._open(file) as table:
+            if not table.schema_arrow.equals(self._schema):
+                raise ConfigError(
+                    f"{file} has the columns {_named(table.schema_arrow)}; "
+                    f"{self._names[0]} has {_named(self._schema)}; expected the same schema"
+                )
+            groups = _Groups(table.metadata, self._media(table.metadata))
+        start = 0
+        while start < groups.rows:
+            rows = groups.fit(start, next(limits))
+            first = groups.index(start)
+            length = groups.bytes(start, rows)
+            yield Piece(file, start, rows, first, length, groups.fingerprint(start, rows))
+            start += rows
+
+    def _media(self, metadata: pq.FileMetaData) -> set[int]:
+        """Leaf columns that count towards a shard's bytes."""
+        paths = (metadata.schema.column(i).path for i in range(metadata.num_columns))
+        return {i for i, path in enumerate(paths) if path.split(".")[0] in self.spec.columns}
+
+
+class _Groups:
+    """The row groups of one file: where they end, how heavy a row is, what they look like."""
+
+    def __init__(self, metadata: pq.FileMetaData, media: set[int]) -> None:
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        self._metadata = metadata
+        self._ends = list(accumulate(group.num_rows for group in groups))
+        self._weights = [
+            sum(group.column(i).total_uncompressed_size for i in media) / max(group.num_rows, 1)
+            for group in groups
+        ]
+        self.rows = metadata.num_rows
+
+    def index(self, row: int) -> int:
+        """The row group that holds a row."""
+        return bisect_right(self._ends, row)
+
+    def start(self, group: int) -> int:
+        """The first row of a row group."""
+        return self._ends[group - 1] if group else 0
+
+    def bytes(self, start: int, rows: int) -> int:
+        """Estimated size of the wanted columns of a range, uncompressed."""
+        total = 0.0
+        for group in range(self.index(start), self.index(start + rows - 1) + 1):
+            inside = min(self._ends[group], start + rows) - max(self.start(group), start)
+            total += inside * self._weights[group]
+        return int(total)
+
+    def fit(self, start: int, limit: Limit) -> int:
+        """How many rows from `start` on make one shard.
+
+        It ends with a row group where it can: a group cut in two is decoded twice.
+        """
+        if limit.bytes is None:
+            return min(limit.rows, self.rows - start)
+        rows = min(limit.rows, self.rows - start)
+        first = self.index(start)
+        room = limit.bytes
+        for group in range(first, len(self._ends)):
+            inside = min(self._ends[group], start + rows) - max(self.start(group), start)
+            if inside <= 0:
+                break
+            fitting = int(room // self._weights[group]) if self._weights[group] else inside
+            if fitting < inside:
+                rows = max(max(self.start(group), start) - start + fitting, 1)
+                break
+            room -= int(inside * self._weights[group])
+        last = bisect_right(self._ends, start + rows) - 1
+        return self._ends[last] - start if last >= first else rows
+
+    def fingerprint(self, start: int, rows: int) -> str:
+        """sha256 of the footer's account of the row groups touched, and of the range."""
+        digest = hashlib.sha256(f"{start}+{rows}".encode())
+        for group in range(self.index(start), self.index(min(start + rows, self.rows) - 1) + 1):
+            digest.update(repr(self._metadata.row_group(group).to_dict()).encode())
+        return digest.hexdigest()
+
+    def batch_rows(self, start: int, rows: int) -> int:
+        """A batch size that keeps decoded cells near BATCH_BYTES."""
+        weight = max(self.bytes(start, rows) // rows, 1)
+        return max(1, min(BATCH_ROWS, BATCH_BYTES // weight))
+
+
+def _slice(
+    table: pq.ParquetFile, groups: _Groups, shard: Shard, columns: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The cells of rows start .. start + rows, a batch at a time."""
+    end = shard.start + shard.rows
+    wanted = range(groups.index(shard.start), groups.index(end - 1) + 1)
+    position = groups.start(wanted[0])
+    size = groups.batch_rows(shard.start, shard.rows)
+    if not columns:
+        yield from ({} for _ in range(shard.rows))
+        return
+    for batch in table.iter_batches(size, row_groups=list(wanted), columns=columns):
+        first, last = max(shard.start - position, 0), min(end - position, len(batch))
+        position += len(batch)
+        if first < last:
+            for cells in batch.slice(first, last - first).to_pylist():
+                yield {name: _cell(cells[name]) for name in columns}
+        if position >= end:
+            return
+
+
+def _cell(value: Any) -> Any:
+    """A Hugging Face medium is {bytes, path}: the bytes, or else the path."""
+    if isinstance(value, dict) and value.keys() == {"bytes", "path"}:
+        return value["path"] if value["bytes"] is None else value["bytes"]
+    return value
+
+
+def _named(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)

@@ -1,0 +1,118 @@
+"""How far a run is: read from the plan and the ledger alone, without Ray."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import files, records
+from pipeline.ledger import Ledger
+from pipeline.plan import Plan
+from pipeline.saved import load_saved
+from pipeline.todo import count_items
+from pipeline.units import RECORDS, extract_unit, fuse_unit
+
+_RECENT = 60.0  # seconds over which the rate is taken
+
+
+@dataclass
+class Stage:
+    """One stage of the work: rows done of rows planned, items tried and failed."""
+
+    name: str
+    total: int
+    done: int = 0
+    tried: int = 0
+    failed: int = 0
+    rate: float = 0.0  # rows per second over the last minute
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def left(self) -> int:
+        """Rows to do."""
+        return self.total - self.done
+
+
+@dataclass
+class Status:
+    """The whole run."""
+
+    run: Path
+    records: int
+    outcomes: dict[str, int]
+    stages: list[Stage]
+    indexes: list[str]
+
+    @property
+    def pending(self) -> int:
+        """Records whose outcome is not known yet: records = ok + partial + failed + filtered + pending."""
+        return self.records - sum(self.outcomes.values())
+
+    @property
+    def errors(self) -> Counter[str]:
+        """All errors by reason."""
+        return sum((stage.errors for stage in self.stages), Counter())
+
+
+def read_status(run: Path) -> Status:
+    """Count everything once; the time is linear in the number of markers."""
+    saved = load_saved(run)
+    plan = Plan.open(run / "plan")
+    live = {shard.number for shard in plan.shards()}
+    total = plan.totals.records
+    wanted = {extract_unit(modality): saved.work(modality) for modality in saved.config.modalities}
+    names = [*wanted, RECORDS, *(fuse_unit(model) for model in saved.config.models)]
+    stages = {name: Stage(name, total) for name in names}
+    outcomes: Counter[str] = Counter({name: 0 for name in records.OUTCOMES})
+    recent: Counter[str] = Counter()
+    now = time.time()
+    for marker, written in Ledger(run).scan_with_times():
+        stage = stages.get(marker.unit)
+        if (
+            stage is None
+            or marker.shard not in live
+            or marker.work != wanted.get(marker.unit, marker.work)
+        ):
+            continue
+        stage.done += marker.rows
+        stage.errors.update(marker.errors)
+        if marker.unit in wanted:
+            tried, failed = count_items(marker)
+            stage.tried += tried
+            stage.failed += failed
+        if marker.unit == RECORDS:
+            outcomes.update(records.count_outcomes(marker.states["outcome"]))
+        if now - written < _RECENT:
+            recent[marker.unit] += marker.rows
+    for name, rows in recent.items():
+        stages[name].rate = rows / _RECENT
+    return Status(run, total, dict(outcomes), list(stages.values()), _indexes(run))
+
+
+def _indexes(run: Path) -> list[str]:
+    return sorted(pointer.parent.name for pointer in (run / "index").glob("*/current.json"))
+
+
+def to_json(status: Status) -> dict[str, object]:
+    """What `--json` prints."""
+    return {
+        "format": files.FORMAT,
+        "run": str(status.run),
+        "records": status.records,
+        "outcomes": status.outcomes,
+        "pending": status.pending,
+        "errors": dict(status.errors),
+        "stages": [
+            {
+                "name": stage.name,
+                "total": stage.total,
+                "done": stage.done,
+                "left": stage.left,
+                "failed": stage.failed,
+                "rate": round(stage.rate, 2),
+                "errors": dict(stage.errors),
+            }
+            for stage in status.stages
+        ],
+        "indexes": status.indexes,
+    }

@@ -1,0 +1,172 @@
+"""Part files named by number and content, and immutable snapshots that say which parts are the run.
+
+A part is written once and never changed: equal content gives the same name and the same bytes,
+whoever writes it and how often.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import files
+from pipeline.errors import PolyfuseError
+
+# Small enough that a search can read one record's vector back, large enough to scan quickly.
+ROW_GROUP = 1024
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """What a ledger marker says about a file: relative folder, name, rows, digest, size."""
+
+    folder: str
+    name: str
+    rows: int
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part file of a snapshot."""
+
+    path: Path
+    number: int
+    rows: int
+    sha256: str
+    bytes: int
+
+
+def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile:
+    """Write RUN/folder/part-<number>-<digest>.parquet and return what a marker needs.
+
+    Dictionary encoding, statistics of vectors and compression of floats are off: they cost time
+    and save nothing on embeddings.
+    """
+    metadata = {**(table.schema.metadata or {}), b"format": str(files.FORMAT).encode()}
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        row_group_size=ROW_GROUP,
+        use_dictionary=False,
+        compression={leaf: _codec(leaf) for leaf in _leaves(table.schema)},
+        write_statistics=[name for name in table.column_names if name != "vector"],
+        write_page_checksum=True,
+        store_schema=True,
+    )
+    data = sink.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"part-{number:07d}-{digest[:16]}.parquet"
+    path = run / folder / name
+    if not path.exists() or files.sha256_of(path) != digest:
+        files.publish(path, data)
+    return PartFile(folder, name, table.num_rows, digest, len(data))
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    parquet = pq.ParquetFile(io.BytesIO(_empty(schema))).schema
+    return [parquet.column(i).path for i in range(len(parquet))]
+
+
+def _empty(schema: pa.Schema) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(schema.empty_table(), sink)
+    return sink.getvalue()
+
+
+def _codec(leaf: str) -> str:
+    return "NONE" if leaf.split(".")[0] in ("vector", "weights", "log_variance") else "ZSTD"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable list of the parts that make up the run at one moment."""
+
+    run: Path
+    version: int
+    digest: str
+
+    @classmethod
+    def latest(cls, run: Path) -> "Snapshot":
+        """The newest snapshot of a run.
+
+        Raises:
+            PolyfuseError: there is none, because nothing has finished in this folder yet.
+        """
+        pointer = run / "snapshot.json"
+        if not pointer.exists():
+            hint = "run `polyfuse run CONFIG` first" if run.exists() else "check the path"
+            raise PolyfuseError(f"{run} holds no finished run (no snapshot.json in it): {hint}")
+        data = files.read_json(pointer)
+        return cls(run, data["version"], data["digest"])
+
+    @property
+    def manifest(self) -> Path:
+        """The Parquet table of the parts."""
+        return self.run / "snapshots" / f"v{self.version:07d}" / "manifest.parquet"
+
+    def parts(self, folder: str) -> list[Part]:
+        """The parts of "records", "features/image", "fused/concat" ..., by part number.
+
+        There is one part per shard and folder; row i of part n is the same record in each folder.
+        """
+        table = pq.read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
+        return [
+            Part(
+                self.run / folder / row["name"],
+                row["number"],
+                row["rows"],
+                row["sha256"],
+                row["bytes"],
+            )
+            for row in table.to_pylist()
+        ]
+
+    def folders(self) -> list[str]:
+        """Every folder that has parts."""
+        return sorted(set(pq.read_table(self.manifest, columns=["folder"])["folder"].to_pylist()))
+
+
+_MANIFEST = pa.schema(
+    [
+        ("folder", pa.string()),
+        ("number", pa.int64()),
+        ("name", pa.string()),
+        ("rows", pa.int64()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+    ]
+)
+
+
+def publish_snapshot(
+    run: Path, parts: Iterable[tuple[int, PartFile]], totals: dict[str, int]
+) -> Snapshot:
+    """Write the next snapshot, unless the latest one says the same already."""
+    rows = [{"number": number, **asdict(part)} for number, part in parts]
+    rows.sort(key=lambda row: (row["folder"], row["number"], row["name"]))
+    table = pa.Table.from_pylist(rows, _MANIFEST).replace_schema_metadata(
+        {"format": str(files.FORMAT)}
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    data = sink.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    pointer = run / "snapshot.json"
+    version = 0
+    if pointer.exists():
+        latest = Snapshot.latest(run)
+        if latest.digest == digest:
+            return latest
+        version = latest.version
+    snapshot = Snapshot(run, version + 1, digest)
+    files.publish(snapshot.manifest, data)
+    pointer_data = {"version": snapshot.version, "digest": digest, "totals": totals}
+    files.publish(pointer, files.to_json(pointer_data))
+    return snapshot

@@ -1,0 +1,122 @@
+"""What is left to do: the plan against the ledger."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pipeline import records
+from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
+from pipeline.models import folder_of, inputs, work_digest
+from pipeline.plan import Plan, Shard
+from pipeline.saved import SavedRun
+from pipeline.store import PartFile
+from pipeline.units import RECORDS, Unit, extract_unit, fuse_unit
+
+
+@dataclass
+class Done:
+    """The ledger in memory, without the states: what each unit's newest marker says."""
+
+    work: dict[tuple[int, str], tuple[str, int]] = field(
+        default_factory=dict
+    )  # (shard, unit) -> work, revision
+    parts: dict[tuple[int, str], PartFile] = field(default_factory=dict)  # (shard, folder) -> part
+    failed: set[tuple[int, str]] = field(default_factory=set)  # units with failed rows
+    tried: Counter[str] = field(default_factory=Counter)  # by modality
+    lost: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def scan(cls, ledger: Ledger) -> "Done":
+        """Read every newest marker once."""
+        done = cls()
+        for marker in ledger.scan():
+            done.add(marker)
+        return done
+
+    def add(self, marker: Marker) -> None:
+        """Take one marker in."""
+        self.work[marker.shard, marker.unit] = (marker.work, marker.revision)
+        for part in marker.files:
+            if part.folder != "errors":
+                self.parts[marker.shard, part.folder] = part
+        kind, _, modality = marker.unit.partition(".")
+        if kind == "extract":
+            tried, failed = count_items(marker)
+            self.tried[modality] += tried
+            self.lost[modality] += failed
+            if failed:
+                self.failed.add((marker.shard, marker.unit))
+
+    def is_done(self, shard: int, unit: str, work: str) -> bool:
+        """Whether the newest marker is of exactly this work."""
+        return self.work.get((shard, unit), ("", 0))[0] == work
+
+    def next_revision(self, shard: int, unit: str) -> int:
+        """The revision a new marker gets."""
+        found = self.work.get((shard, unit))
+        return found[1] + 1 if found else 0
+
+
+def count_items(marker: Marker) -> tuple[int, int]:
+    """(items that were there, items of which a feature failed) of one extract marker."""
+    rows = list(zip(*marker.states.values(), strict=True))
+    there = sum(any(letter in (VECTOR, FAILED) for letter in row) for row in rows)
+    return there, sum(FAILED in row for row in rows)
+
+
+def extract_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Iterator[Unit]:
+    """The shards of one modality that are not done with the wanted identity."""
+    name, work = extract_unit(modality), saved.work(modality)
+    for shard in plan.shards():
+        if not done.is_done(shard.number, name, work):
+            yield Unit(name, shard, work, done.next_revision(shard.number, name))
+
+
+def extract_left(plan: Plan, done: Done, saved: SavedRun) -> Iterator[Unit]:
+    """The same over all modalities."""
+    for modality in saved.config.modalities:
+        yield from extract_units(plan, done, saved, modality)
+
+
+def retry_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Iterator[Unit]:
+    """The finished shards of one modality in which rows failed."""
+    name, work = extract_unit(modality), saved.work(modality)
+    for shard in plan.shards():
+        if (shard.number, name) in done.failed and done.is_done(shard.number, name, work):
+            yield Unit(name, shard, work, done.next_revision(shard.number, name), retry=True)
+
+
+def records_units(plan: Plan, ledger: Ledger, saved: SavedRun) -> Iterator[Unit]:
+    """The shards whose records/ a killed worker left underived."""
+    for shard in plan.shards():
+        unit = records_unit(saved, ledger, shard)
+        if unit:
+            yield unit
+
+
+def records_unit(saved: SavedRun, ledger: Ledger, shard: Shard) -> Unit | None:
+    """The unit that derives records/ of a shard; None while a modality is missing, or when it is done."""
+    markers = []
+    for modality in saved.config.modalities:
+        marker = ledger.latest(shard.number, extract_unit(modality))
+        if marker is None or marker.work != saved.work(modality):
+            return None
+        markers.append(marker)
+    work = records.work_digest(markers)
+    latest = ledger.latest(shard.number, RECORDS)
+    if latest and latest.work == work:
+        return None
+    return Unit(RECORDS, shard, work, revision=latest.revision + 1 if latest else 0)
+
+
+def fuse_units(plan: Plan, done: Done, saved: SavedRun, model: str) -> Iterator[Unit]:
+    """The shards whose fused part is missing or was made from other inputs."""
+    name, identity = fuse_unit(model), saved.identities[model]
+    folders = {i: folder_of(saved.config, i) for i in inputs(saved.config, model)}
+    for shard in plan.shards():
+        parts: Mapping[str, PartFile] = {
+            i: done.parts[shard.number, folder] for i, folder in folders.items()
+        }
+        work = work_digest(identity, parts)
+        if not done.is_done(shard.number, name, work):
+            yield Unit(name, shard, work, done.next_revision(shard.number, name))

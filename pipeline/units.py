@@ -1,0 +1,62 @@
+"""The small picklable things that travel to the workers: what to do, and with which rights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.lease import Lease
+from pipeline.plan import Shard
+from pipeline.saved import SavedRun
+from pipeline.sources import SourceSpec
+
+
+def extract_unit(modality: str) -> str:
+    """The ledger's name for computing one modality of a shard."""
+    return f"extract.{modality}"
+
+
+def fuse_unit(model: str) -> str:
+    """The ledger's name for fusing one shard with one model."""
+    return f"fuse.{model}"
+
+
+RECORDS = "records"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every unit of one command shares."""
+
+    run: Path
+    saved: SavedRun
+    source: SourceSpec
+    lease: Lease
+
+    @property
+    def plan(self) -> Path:
+        """Where the plan, and the catalogues of folders and tars, are."""
+        return self.run / "plan"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work on one shard.
+
+    work: digest of what is asked for, kept in the marker; revision: which marker to write;
+    retry: compute only the rows that failed in the revision before.
+    """
+
+    name: str
+    shard: Shard
+    work: str
+    revision: int = 0
+    retry: bool = False
+
+    @property
+    def kind(self) -> str:
+        """extract, records or fuse."""
+        return self.name.partition(".")[0]
+
+    @property
+    def subject(self) -> str:
+        """The modality or the model."""
+        return self.name.partition(".")[2]

@@ -1,0 +1,147 @@
+"""The audit: is everything that the ledger promises there, whole, and counted exactly once?
+
+Checked, per shard and for the run: digests and row counts of every part; the accounting law,
+records = ok + partial + failed + filtered (+ pending), each record exactly once and in the same
+order in every folder; every missing vector explained by exactly one error row; index ids against
+rows. Ray is not needed.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline import files, garbage, records
+from pipeline.index import verify_index
+from pipeline.lease import Holder
+from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
+from pipeline.plan import Plan, Shard
+from pipeline.saved import SavedRun, load_saved
+from pipeline.units import RECORDS, extract_unit
+
+
+@dataclass
+class Audit:
+    """What was looked at, and what is wrong (nothing, in a sound run)."""
+
+    parts: int = 0
+    records: int = 0
+    pending: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    indexes: int = 0
+    garbage: list[str] = field(default_factory=list)
+    cleaned: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(run: Path, *, clean: bool = False) -> Audit:
+    """Audit a run; with `clean`, also remove files that no marker names (takes the lease)."""
+    saved = load_saved(run)
+    plan = Plan.open(run / "plan")
+    ledger = Ledger(run)
+    audit = Audit()
+    markers: dict[int, dict[str, Marker]] = {}
+    for marker in ledger.scan():
+        markers.setdefault(marker.shard, {})[marker.unit] = marker
+    for shard in plan.shards():
+        audit.problems += _check_shard(run, saved, shard, markers.pop(shard.number, {}), audit)
+    audit.problems += [f"ledger: shard {number} is not in the plan" for number in markers]
+    for pointer in sorted((run / "index").glob("*/current.json")):
+        audit.indexes += 1
+        audit.problems += verify_index(run, pointer.parent.name)
+    if clean:
+        with Holder(run):
+            audit.cleaned = garbage.collect(run, ledger)
+    audit.garbage = [path.relative_to(run).as_posix() for path in garbage.find(run, ledger)]
+    return audit
+
+
+def _check_shard(
+    run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
+) -> Iterator[str]:
+    place = f"shard {shard.number}"
+    for marker in units.values():
+        for part in marker.files:
+            audit.parts += 1
+            yield from _check_part(run, part.folder, part.name, part.rows, part.sha256)
+        if marker.rows != shard.rows:
+            yield f"{place}, {marker.unit}: {marker.rows} rows, the plan has {shard.rows}"
+    if RECORDS not in units:
+        audit.pending += shard.rows
+        audit.records += shard.rows
+        return
+    yield from _check_accounting(run, saved, shard, units, audit)
+
+
+def _check_part(run: Path, folder: str, name: str, rows: int, sha256: str) -> Iterator[str]:
+    path = run / folder / name
+    if not path.exists():
+        yield f"{folder}/{name}: missing; `polyfuse run` can't know it: use `polyfuse run CONFIG --restart`"
+    elif files.sha256_of(path) != sha256:
+        yield f"{folder}/{name}: its bytes are not those that were written (digest differs)"
+    elif pq.read_metadata(path).num_rows != rows:
+        yield f"{folder}/{name}: the marker says {rows} rows"
+
+
+def _check_accounting(
+    run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
+) -> Iterator[str]:
+    place = f"shard {shard.number}"
+    table = _read(run, units[RECORDS], "records")
+    if table is None:
+        return
+    ids = table["record_id"].to_pylist()
+    outcomes = Counter(table["outcome"].to_pylist())
+    audit.records += len(ids)
+    audit.outcomes.update(outcomes)
+    if len(ids) != shard.rows or sum(outcomes[name] for name in records.OUTCOMES) != shard.rows:
+        yield f"{place}: {shard.rows} records planned, {len(ids)} accounted for ({dict(outcomes)})"
+    if len(set(ids)) != len(ids):
+        yield f"{place}: a record_id occurs twice"
+    present = table["present"].to_pylist()
+    for modality in saved.config.modalities:
+        marker = units.get(extract_unit(modality))
+        if marker is None:
+            yield f"{place}: records/ exists, but {modality} is not done"
+            continue
+        explained = _explained(run, marker)
+        for feature in saved.config.features(modality):
+            yield from _check_vectors(run, marker, feature.name, ids, present, explained)
+
+
+def _check_vectors(
+    run: Path,
+    marker: Marker,
+    feature: str,
+    ids: list[str],
+    present: list[list[str]],
+    explained: Counter[tuple[str, str]],
+) -> Iterator[str]:
+    place = f"shard {marker.shard}, {feature}"
+    column = _read(run, marker, f"features/{feature}")
+    if column is None:
+        return
+    if column["record_id"].to_pylist() != ids:
+        yield f"{place}: other records than in records/"
+        return
+    valid = column["vector"].is_valid().to_pylist()
+    for i, (letter, has) in enumerate(zip(marker.states[feature], valid, strict=True)):
+        if has != (letter == VECTOR) or has != (feature in present[i]):
+            yield f"{place}, record {ids[i]}: vector and state disagree"
+        if explained[ids[i], feature] != (letter == FAILED):
+            yield f"{place}, record {ids[i]}: not exactly one error for a failure"
+
+
+def _explained(run: Path, marker: Marker) -> Counter[tuple[str, str]]:
+    table = _read(run, marker, "errors")
+    rows = table.select(["record_id", "feature"]).to_pylist() if table is not None else []
+    return Counter((row["record_id"], row["feature"]) for row in rows)
+
+
+def _read(run: Path, marker: Marker, folder: str) -> "pq.Table | None":
+    for part in marker.files:
+        if part.folder == folder and (run / folder / part.name).exists():
+            return pq.read_table(run / folder / part.name)
+    return None

@@ -1,0 +1,222 @@
+"""What an actor does with a unit: read, compute, write the parts, commit the marker.
+
+A worker owns its shard from the first row to the marker. It builds an encoder when the first unit
+needs it and keeps it while the units of that modality last, so that a node holds the models of one
+modality at a time.
+"""
+
+import os
+import pickle
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import encoders
+from encoders.base import Encoder
+from pipeline import expression, records, schemas
+from pipeline.errors import PolyfuseError
+from pipeline.extract import Errors, Shelf, extract
+from pipeline.fuse import fuse, load_model
+from pipeline.isolate import decoder
+from pipeline.ledger import Ledger, Marker
+from pipeline.models import folder_of, inputs
+from pipeline.sources import open_source
+from pipeline.store import PartFile, write_part
+from pipeline.todo import count_items, records_unit
+from pipeline.units import Job, Unit, extract_unit
+
+_TRACE = "POLYFUSE_TRACEBACK" in os.environ
+
+
+class Worker:
+    """Runs units one after another; built once per actor."""
+
+    def __init__(self, job: Job) -> None:
+        # Ray sets OMP_NUM_THREADS only for pools that start later; torch's may have started.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self.job = job
+        self.config = job.saved.config
+        self.ledger = Ledger(job.run)
+        self.source = open_source(job.source, job.plan)
+        self._encoders: dict[str, Encoder] = {}
+        self._fusions: dict[str, Any] = {}
+
+    def run(self, unit: Unit) -> dict[str, Any]:
+        """Do one unit and whatever it completes; returns a small report for the driver."""
+        started = time.monotonic()
+        work = {"extract": self._extract, "records": self._records, "fuse": self._fuse}[unit.kind]
+        marker = work(unit, started)
+        report = _report(marker)
+        if unit.kind == "extract":
+            report["outcomes"] = self._derive_records(unit)
+        return report
+
+    def _extract(self, unit: Unit, started: float) -> Marker:
+        attempt = self.ledger.attempt(unit.shard.number, unit.name)
+        before = self._shelf(unit) if unit.retry else None
+        tool = decoder(attempt, self.config.media_limits)
+        try:
+            rows = self.source.read(unit.shard, self._columns(unit.subject))
+            built = self._encoders_of(unit.subject)
+            columns, errors = extract(
+                rows, self.source, self.config, unit.subject, built, tool, before
+            )
+        finally:
+            tool.close()
+        number = unit.shard.number
+        parts = [
+            write_part(self.job.run, f"features/{c.feature.name}", number, c.table())
+            for c in columns
+        ]
+        states = {column.feature.name: "".join(column.states) for column in columns}
+        return self._commit(unit, parts, errors, states, len(columns[0].ids), started)
+
+    def _columns(self, modality: str) -> list[str]:
+        where = self.config.source.where
+        filtering = sorted(expression.columns(where)) if where else []
+        return list(dict.fromkeys([self.config.column(modality), *filtering]))
+
+    def _encoders_of(self, modality: str) -> Mapping[str, Encoder]:
+        wanted = {}
+        for feature in self.config.features(modality):
+            setting = self.job.saved.settings[feature.name]
+            key = f"{feature.encoder}{setting}"
+            wanted[feature.name] = (key, feature, setting)
+        keep = {key for key, _, _ in wanted.values()}
+        self._encoders = {key: built for key, built in self._encoders.items() if key in keep}
+        for key, feature, setting in wanted.values():
+            if key not in self._encoders:
+                self._encoders[key] = encoders.build(
+                    feature.encoder, precision=setting.precision, device=setting.device
+                )
+        return {name: self._encoders[key] for name, (key, _, _) in wanted.items()}
+
+    def _shelf(self, unit: Unit) -> Shelf:
+        marker = self.ledger.latest(unit.shard.number, unit.name)
+        assert marker is not None, "a retry without a marker"
+        vectors = {}
+        for feature in self.config.features(unit.subject):
+            part = marker.file(f"features/{feature.name}")
+            column = pq.read_table(self.job.run / part.folder / part.name)["vector"]
+            if feature.pool == "sequence":
+                rows = [
+                    None if v is None else np.asarray(v, np.float32) for v in column.to_pylist()
+                ]
+            else:
+                matrix, valid = schemas.matrix_of(column)
+                rows = [row if ok else None for row, ok in zip(matrix, valid, strict=True)]
+            vectors[feature.name] = rows
+        return Shelf(marker.states, vectors)
+
+    def _derive_records(self, done: Unit) -> dict[str, int] | None:
+        """records/ of the shard, if this unit was the last of its modalities.
+
+        Two workers may both find that they were last: equal bytes, and the first marker wins.
+        """
+        unit = records_unit(self.job.saved, self.ledger, done.shard)
+        if unit is None:
+            return None
+        marker = self._records(unit, time.monotonic())
+        return records.count_outcomes(marker.states["outcome"])
+
+    def _records(self, unit: Unit, started: float) -> Marker:
+        states: dict[str, str] = {}
+        for modality in self.config.modalities:
+            marker = self.ledger.latest(unit.shard.number, extract_unit(modality))
+            assert marker is not None, f"records before {modality} is done"
+            states.update(marker.states)
+        rows = self.source.read(unit.shard)
+        table, errors, letters = records.derive(rows, self.source.schema(), states)
+        part = write_part(self.job.run, "records", unit.shard.number, table)
+        return self._commit(unit, [part], errors, {"outcome": letters}, table.num_rows, started)
+
+    def _fuse(self, unit: Unit, started: float) -> Marker:
+        if unit.subject not in self._fusions:
+            self._fusions[unit.subject] = load_model(self.job.run / "models" / unit.subject)
+        parts = input_parts(self.job, self.ledger, unit.shard.number, unit.subject)
+        table = fuse(self.job.run, parts, self._fusions[unit.subject])
+        part = write_part(self.job.run, f"fused/{unit.subject}", unit.shard.number, table)
+        return self._commit(unit, [part], Errors(), {}, table.num_rows, started)
+
+    def _commit(
+        self,
+        unit: Unit,
+        parts: Sequence[PartFile],
+        errors: Errors,
+        states: Mapping[str, str],
+        rows: int,
+        started: float,
+    ) -> Marker:
+        written = list(parts)
+        if errors.rows:
+            written.append(write_part(self.job.run, "errors", unit.shard.number, errors.table()))
+        marker = Marker(
+            shard=unit.shard.number,
+            unit=unit.name,
+            work=unit.work,
+            rows=rows,
+            files=tuple(written),
+            states=states,
+            errors=errors.reasons(),
+            seconds=round(time.monotonic() - started, 3),
+            revision=unit.revision,
+        )
+        self.ledger.commit(marker, self.job.lease)
+        return marker
+
+
+def input_parts(job: Job, ledger: Ledger, shard: int, model: str) -> dict[str, PartFile]:
+    """The parts of one shard that a model takes, by name."""
+    config = job.saved.config
+    parts = {}
+    for name in inputs(config, model):
+        unit = f"fuse.{name}" if name in config.models else extract_unit(name.partition(".")[0])
+        marker = ledger.latest(shard, unit)
+        assert marker is not None, f"{model} before {name} is done"
+        parts[name] = marker.file(folder_of(config, name))
+    return parts
+
+
+def _report(marker: Marker) -> dict[str, Any]:
+    """What the driver needs to know about a finished unit."""
+    tried, failed = count_items(marker)
+    return {
+        "unit": marker.unit,
+        "shard": marker.shard,
+        "rows": marker.rows,
+        "tried": tried,
+        "failed": failed,
+        "errors": dict(marker.errors),
+        "seconds": marker.seconds,
+    }
+
+
+class RayWorker(Worker):
+    """The same, as Ray Data calls it: a batch of one pickled unit in, a batch of one report out.
+
+    An exception travels in the report: raised here, Ray Data would wrap it beyond recognition.
+    """
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # one single-threaded actor per core
+        super().__init__(job)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        """batch: {"unit": [pickled Unit]}."""
+        return {"report": [self._try(pickle.loads(unit)) for unit in batch["unit"]]}
+
+    def _try(self, unit: Unit) -> bytes:
+        try:
+            return pickle.dumps(self.run(unit))
+        except PolyfuseError as err:
+            return pickle.dumps(err)
+        except Exception as err:
+            trace = traceback.format_exc()
+            sentence = f"{unit.name} of shard {unit.shard.number}: {type(err).__name__}: {err}"
+            return pickle.dumps(PolyfuseError(f"{sentence}\n{trace}" if _TRACE else sentence))
