@@ -21,7 +21,7 @@ from pipeline import files, index_ladder, index_manifest, index_recall
 from pipeline.errors import PolyfuseError
 from pipeline.index_engine import METRICS, Engine
 from pipeline.index_manifest import Manifest
-from pipeline.index_open import open_index, read_index
+from pipeline.index_open import open_index
 from pipeline.index_rows import IdBinding, Rows, write_rows
 from pipeline.index_vectors import PartVectors
 from pipeline.store import Part, Snapshot
@@ -211,6 +211,7 @@ def _empty(rung: index_ladder.Rung, dim: int, metric: str) -> Any:
         index = faiss.index_factory(dim, rung.factory, METRICS[metric])
         if isinstance(index, faiss.IndexIVFPQ):
             index.use_precomputed_table = -1  # it may exceed the index many times over
+            index.do_polysemous_training = False  # most of the time, for a search we never make
         return index
     inner = faiss.index_factory(dim, rung.factory, METRICS[metric])
     if isinstance(inner, faiss.IndexHNSW):

@@ -6,7 +6,6 @@ points FAISS asks for by construction, so its warning about too few can't occur.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from pipeline.errors import PolyfuseError
 

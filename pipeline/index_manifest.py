@@ -67,7 +67,9 @@ def read_manifest(version: Path) -> Manifest:
     try:
         data = files.read_json(version / "manifest.json")
         if data.pop("format") != files.FORMAT:
-            raise PolyfuseError(f"{version} has another format: build it with `polyfuse index CONFIG`")
+            raise PolyfuseError(
+                f"{version} has another format: build it with `polyfuse index CONFIG`"
+            )
         return Manifest(**{field.name: data[field.name] for field in fields(Manifest)})
     except (OSError, ValueError, KeyError) as err:
         raise PolyfuseError(

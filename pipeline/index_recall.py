@@ -11,7 +11,9 @@ import numpy as np
 
 K = 10
 TARGET = 0.99
-TOLERANCE = 1e-6  # relative to the squared lengths: rounding of equal distances, not a second chance
+TOLERANCE = (
+    1e-6  # relative to the squared lengths: rounding of equal distances, not a second chance
+)
 
 Settings = Mapping[str, int]
 # (queries, k, settings) -> (Q, k) distances, smaller is nearer, inf where there is none

@@ -110,7 +110,9 @@ class Rows:
         self.next_id = next_id
         self._file = pq.ParquetFile(path)
         self._group = lru_cache(maxsize=64)(self._file.read_row_group)
-        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+        sizes = [
+            self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)
+        ]
         self._starts = np.cumsum([0, *sizes])
 
     @cached_property

@@ -23,7 +23,9 @@ class PartVectors:
 
     def __init__(self, parts: Sequence[Part], metric: str) -> None:
         if not parts:
-            raise PolyfuseError("there are no vectors to index: run `polyfuse extract CONFIG` first")
+            raise PolyfuseError(
+                "there are no vectors to index: run `polyfuse extract CONFIG` first"
+            )
         self.parts = list(parts)
         self.metric = metric
         self.starts = np.cumsum([0, *(part.rows for part in parts)])

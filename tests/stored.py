@@ -7,12 +7,8 @@ import pyarrow as pa
 import torch
 
 import fusion
-from encoders.base import Identity
 from pipeline import schemas
-from pipeline.config import RunConfig
 from pipeline.index import build_index
-from pipeline.models import folder_of, inputs
-from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.store import Snapshot, publish_snapshot, write_part
 
 

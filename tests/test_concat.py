@@ -13,7 +13,7 @@ DIMS = {"text": 5, "image": 3, "sound": 4}
 PATTERNS = list(itertools.product([False, True], repeat=len(DIMS)))
 
 
-def batch(seed=0, rows=len(PATTERNS)):
+def batch(seed=0, rows=8):
     """One row per presence pattern."""
     generator = torch.Generator().manual_seed(seed)
     features = {n: torch.randn(rows, d, generator=generator) for n, d in DIMS.items()}

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from stored import index, write_run
 
 from pipeline import index_ladder, index_manifest
 from pipeline.errors import PolyfuseError, Refused
 from pipeline.index import verify_index
 from pipeline.index_open import open_index
-from stored import index, write_run
 
 D = 32
 N = 20_000
@@ -299,7 +299,7 @@ def test_a_filter_over_an_unknown_column_names_the_known_ones(tmp_path):
 
 
 def test_faiss_settings_never_leak_between_calls(stored):
-    run, vectors, snapshot = stored
+    run, _, snapshot = stored
     index(snapshot, "v")
     opened = open_index(run, "v")
     query = clustered(1, D) + 0.1
