@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def batches(rows: int) -> Iterator[tuple[range, list[str], np.ndarray]]:
-    """(row numbers, titles, prices): every fourth title needs quotes, every 64th has a line break."""
+    """(row numbers, titles, prices); some titles need quotes, some have a line break."""
     draw = np.random.default_rng(SEED)
     for start in range(0, rows, BLOCK):
         numbers = range(start, min(start + BLOCK, rows))

@@ -39,7 +39,7 @@ ENCODERS: dict[str, Entry] = {
     "vggish": Entry(
         {"audio": "encoders.vggish:VGGish"},
         "VGGish, 128 values per 0.96 s of sound, averaged",
-        "weights: a .safetensors file or the torch port's state dict",
+        "weights: a .safetensors file; others: python -m encoders.vggish_weights SRC DST",
         network=True,
     ),
     "yamnet": Entry(

@@ -1,10 +1,11 @@
 """Any Hugging Face audio encoder (AST, wav2vec 2.0, HuBERT, CLAP, Whisper): sound -> vector.
 
 A sound is resampled to the model's rate and cut into windows of `window` seconds, one after the
-other; the last may be shorter. It is padded the way the model's own feature extractor does it; of
-models that read raw samples, where the extractor leaves lengths free, the padding's frames are left
-out of the pooling. The windows' vectors are averaged, weighted by their durations, so a short tail
-counts little.
+other; the last may be shorter. Models with an input length of their own get it padded by their
+feature extractor. Models that read raw samples (wav2vec 2.0, HuBERT) get every window as long as
+it is, one per model batch: padding would change their normalisation over time, and ten seconds
+are 500 frames, enough to keep a core busy. The windows' vectors are averaged, weighted by their
+durations, so a short tail counts little.
 
 Pooling: `pooler` the model's own pooled output (AST, CLAP), the default where there is one; `mean`
 and `max` over frames; `cls` where there is a class token.
@@ -90,7 +91,11 @@ class TransformersAudio:
         return len(item)
 
     def tensors(self, batch: Sequence[Pieces]) -> dict[str, torch.Tensor]:
-        """Prepared sounds -> what `module` takes to give (B, D)."""
+        """Prepared sounds -> what `module` takes to give (B, D).
+
+        Raw samples are padded to the longest, and the padding's frames left out of the pooling. A
+        model trained without an attention mask notices the padding, which `encode` avoids.
+        """
         parts, owner, weight = pieces.owners(batch)
         length = max(len(piece.values) for piece in parts)
         moved = {"owner": owner.to(self._device), "weight": weight.to(self._device)}
@@ -100,8 +105,8 @@ class TransformersAudio:
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
         front = self._plan.front
-        budget, multiple = _ROWS * front.shape[0], front.rate // 2 if front.raw else 1
-        return pieces.encode(batch, self.dim, self._run, budget=budget, multiple=multiple).numpy()
+        budget = 1 if front.raw else _ROWS * front.shape[0]
+        return pieces.encode(batch, self.dim, self._run, budget=budget, multiple=1).numpy()
 
     def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
         return self.module(**self._inputs(parts, rows, length))
@@ -123,8 +128,9 @@ class TransformersAudio:
 class FrontEnd:
     """The feature extractor in a model's folder, applied to one window at a time.
 
-    rate: samples per second; window: samples; raw: the model reads samples, as many as there are,
-    not features of one `shape`; fused: a CLAP that also takes a shrunken view of long sounds.
+    name: of the model's input; rate: samples per second; window: samples; raw: the model reads
+    samples, as many as there are, not features of one `shape`; fused: a CLAP that also takes a
+    shrunken view of long sounds.
 
     Raises:
         ValueError: the folder has none, or `seconds` is more than the model takes.
@@ -145,7 +151,7 @@ class FrontEnd:
                     "sound is turned into features and comes with the model"
                 ) from err
         self._extractor = extractor
-        self._name = extractor.model_input_names[0]
+        self.name = extractor.model_input_names[0]
         most = _most(extractor)
         if seconds and most and seconds * self.rate > most:
             raise ValueError(f"window {seconds}: this model takes at most {most / self.rate} s")
@@ -160,11 +166,11 @@ class FrontEnd:
         short = round(_LEAST * self.rate) - len(window)
         window = np.pad(window, (0, max(0, short)))
         output = self._extractor(window, sampling_rate=self.rate, return_tensors="np")
-        return np.ascontiguousarray(output[self._name][0], np.float32)
+        return np.ascontiguousarray(output[self.name][0], np.float32)
 
     def inputs(self, values: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
         """(E, length, ...) values, of which `real` (E,) per row are no padding -> model inputs."""
-        inputs = {self._name: values}
+        inputs = {self.name: values}
         if self._masked:
             inputs["attention_mask"] = (torch.arange(values.shape[1]) < real[:, None]).long()
         if self.fused:  # no window is longer than the model's input
@@ -197,8 +203,7 @@ class _Plan:
         if front.fused:  # which of CLAP's windows are long can't be traced, and changes no length
             config.audio_config.enable_fusion = False
             example = example[:, :1]
-        inputs = front.inputs(example, torch.tensor([len(example[0])]))
-        outline = backbone.outline(config, "audio", inputs)
+        outline = backbone.outline(config, "audio", {front.name: example})
         return cls(folder, front, outline, outline.choose(options.pooling))
 
     def identity(self) -> Identity:

@@ -44,6 +44,7 @@ def locate(model: str, revision: str | None = None) -> Path:
         folder = _snapshot(model, revision)
     if not (folder / "config.json").is_file():
         raise ValueError(f"model {model!r}: the folder has no config.json")
+    read_json(folder / "config.json")  # a broken one misleads every later message
     if not weight_files(folder):
         pickled = any(next(folder.glob(pattern), None) for pattern in _PICKLES)
         why = "only pickled weights, which can run code when opened" if pickled else "no weights"

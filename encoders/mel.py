@@ -32,8 +32,8 @@ def log_mel(samples: np.ndarray, rate: int = RATE, *, offset: float) -> np.ndarr
     """ln(mel + offset) of each frame: (N,) in [-1, 1] -> (F, 64) float32.
 
     At another rate than 16 kHz the frames last as long, the bands span the same hertz, and the
-    values are scaled so that the same sound gives nearly the same spectrogram. So a descriptor needs
-    no resampling; a network that was trained at 16 kHz still wants it.
+    values are scaled so that the same sound gives nearly the same spectrogram. So a descriptor
+    needs no resampling; a network that was trained at 16 kHz still wants it.
     """
     window, hop = _window(rate), max(1, round(_HOP_SECONDS * rate))
     if len(samples) < len(window):
@@ -71,6 +71,20 @@ def examples(spectrogram: np.ndarray, hop: int) -> np.ndarray:
         return np.empty((0, EXAMPLE_FRAMES, BANDS), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(spectrogram, EXAMPLE_FRAMES, axis=0)
     return windows[::hop].swapaxes(1, 2)
+
+
+def levels(sound: Waveform, *, offset: float) -> np.ndarray:
+    """ln(1 + mel / offset) at the sound's own rate: (F, 64) float32 >= 0, F >= 1, silence is zero.
+
+    A sound shorter than one window is padded with zeros to one.
+
+    Raises:
+        MediaError: as `usable`.
+    """
+    samples = usable(sound)
+    missing = max(0, len(_window(sound.rate)) - len(samples))
+    spectrogram = log_mel(np.pad(samples, (0, missing)), sound.rate, offset=offset)
+    return np.maximum(spectrogram - np.float32(np.log(offset)), 0)
 
 
 def usable(sound: Waveform) -> np.ndarray:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
-import torch
-from torch import nn
 
 from encoders.base import Identity
 from encoders.media.types import Image
@@ -32,7 +30,6 @@ class Pixels:
         self._size = options.size
         self.identity = self.identify(options)
         self.dim = self.identity.dim
-        self.module = _Unit()
 
     @classmethod
     def identify(cls, options: Options) -> Identity:
@@ -53,22 +50,11 @@ class Pixels:
         """Pixels."""
         return self._size**2
 
-    def tensors(self, batch: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-        """Prepared pictures -> {"pixels": (B, 3, size, size) uint8}, what `module` takes."""
-        return {"pixels": torch.from_numpy(np.stack(batch))}
-
     def encode(self, batch: Sequence[np.ndarray | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
         vectors = np.zeros((len(batch), self.dim), np.float32)
         kept = [place for place, item in enumerate(batch) if item is not None]
         if kept:
-            items = [item for item in batch if item is not None]
-            vectors[kept] = self.module(**self.tensors(items)).numpy()
+            pixels = np.stack([item for item in batch if item is not None])
+            vectors[kept] = pixels.reshape(len(kept), -1) / np.float32(255)
         return vectors
-
-
-class _Unit(nn.Module):
-    """(B, 3, S, S) uint8 -> (B, 3 * S * S) float32 in [0, 1]."""
-
-    def forward(self, *, pixels: torch.Tensor) -> torch.Tensor:
-        return pixels.flatten(1).float() / 255

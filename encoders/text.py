@@ -47,8 +47,8 @@ class TransformersText:
     @dataclass(frozen=True)
     class Options:
         """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
-        pooling: cls | mean | max | pooler; max_length: tokens, special ones included, by default what
-        the folder's sentence-transformers settings say, else what the model takes, at most 512;
+        pooling: cls | mean | max | pooler; max_length: tokens, special ones included, by default
+        what the folder's sentence-transformers settings say, else what the model takes up to 512;
         long: truncate | chunk; normalize: vectors of unit length, by default where the
         sentence-transformers settings have a Normalize step."""
 

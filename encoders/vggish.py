@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from encoders import mel, weight_files
 from encoders.base import Identity
 from encoders.media.types import Waveform
-from encoders.windows import embed, mean_of_examples, place, waveform_examples
+from encoders.windows import (
+    ExampleNetwork,
+    embed,
+    example_tensors,
+    mean_of_examples,
+    place,
+    waveform_examples,
+)
 
 DIM = 128
 _OFFSET = 0.01
@@ -30,13 +37,10 @@ _ADVICE = (
 )
 
 
-class VGGishNetwork(nn.Module):
+class VGGishNetwork(ExampleNetwork):
     """Four blocks of 3x3 convolutions and three dense layers; 72.1 million parameters.
 
     The parameter names are those of torchvggish, the port whose weights are found most often.
-
-    Inputs:
-        (E, 1, 96, 64) log-mel examples -> (E, 128).
     """
 
     def __init__(self) -> None:
@@ -51,10 +55,15 @@ class VGGishNetwork(nn.Module):
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
-            nn.Linear(6 * 4 * 512, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, DIM)
+            nn.Linear(6 * 4 * 512, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, DIM),
         )
 
-    def forward(self, examples: Tensor) -> Tensor:
+    def embeddings_of(self, examples: Tensor) -> Tensor:
+        """(E, 1, 96, 64) -> (E, 128)."""
         maps = self.features(examples)  # (E, 512, 6, 4)
         # TensorFlow flattens with the channels last, and the weights of every port expect that.
         return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
@@ -62,7 +71,7 @@ class VGGishNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class PCA:
-    """The reference's postprocessing: y = eigenvectors @ (x - means), (128, 128) and (128,) float64."""
+    """The reference's y = eigenvectors @ (x - means): (128, 128) and (128,) float64."""
 
     eigenvectors: np.ndarray
     means: np.ndarray
@@ -78,14 +87,15 @@ def quantise(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Options:
+class VGGishOptions:
     """What a configuration may say about `vggish`.
 
     weights: a safetensors file. pca: a safetensors file with `pca_eigen_vectors` and `pca_means`
-    (it may be the same file), None to leave the step out. quantise: clip and truncate the PCA output
-    to the whole numbers 0..255, before the mean over examples. tail: a clip shorter than one example
-    (15,600 samples at 16 kHz) is always padded with zeros to one; `drop` leaves out what follows the
-    last whole example of a longer clip, as the reference does, `pad` fills it up with zeros.
+    (it may be the same file), None to leave the step out. quantise: clip and truncate the PCA
+    output to the whole numbers 0..255, before the mean over examples. tail: a clip shorter than one
+    example (15,600 samples at 16 kHz) is always padded with zeros to one; `drop` leaves out what
+    follows the last whole example of a longer clip, as the reference does, `pad` fills it up with
+    zeros.
     """
 
     weights: str = field(default="", metadata={"location": True})
@@ -107,10 +117,10 @@ class Options:
 class VGGish:
     """Sound -> the mean VGGish embedding of its examples, (128,)."""
 
-    Options = Options
+    Options = VGGishOptions
 
     @classmethod
-    def identify(cls, options: Options) -> Identity:
+    def identify(cls, options: VGGishOptions) -> Identity:
         """Hashes the weight files; builds nothing."""
         weight_files.check(options.weights, "vggish: weights", _ADVICE)
         settings: dict[str, Any] = {"quantise": options.quantise, "tail": options.tail}
@@ -119,7 +129,9 @@ class VGGish:
             settings["pca"] = weight_files.digest(options.pca)
         return Identity("vggish", DIM, weight_files.digest(options.weights), settings)
 
-    def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
+    def __init__(
+        self, options: VGGishOptions, *, precision: str = "fp32", device: str = "cpu"
+    ) -> None:
         self.identity = self.identify(options)
         self.dim = DIM
         self.module = place(load_network(options.weights), precision=precision, device=device)
@@ -130,19 +142,21 @@ class VGGish:
         """Log-mel examples of each sound, (E, 96, 64) float32."""
         pad_tail = self._options.tail == "pad"
         hop = mel.EXAMPLE_FRAMES
-        return [waveform_examples(item, offset=_OFFSET, hop=hop, pad_tail=pad_tail) for item in items]
+        return [
+            waveform_examples(item, offset=_OFFSET, hop=hop, pad_tail=pad_tail) for item in items
+        ]
 
     def cost(self, item: np.ndarray) -> int:
         """Examples."""
         return len(item)
 
-    def tensors(self, prepared: np.ndarray) -> Tensor:
-        """What `module` takes: (E, 1, 96, 64) float32."""
-        return torch.tensor(prepared).unsqueeze(1)
+    def tensors(self, batch: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Prepared sounds -> what `module` takes to give (B, D)."""
+        return example_tensors(batch)
 
     def encode(self, batch: Sequence[np.ndarray | None]) -> np.ndarray:
         """(B, 128) float32: the mean over examples, after PCA and quantiser where these are on."""
-        clips = embed(self.module, [None if item is None else self.tensors(item) for item in batch])
+        clips = embed(self.module, batch)
         return mean_of_examples(
             [None if clip is None else self._postprocessed(clip) for clip in clips], DIM
         )

@@ -24,9 +24,15 @@ def convert(source: str | Path, target: str | Path) -> None:
         ValueError: the file holds something else than named arrays.
     """
     arrays = _read_npz(source) if str(source).endswith(".npz") else _read_pickle(source)
-    if not arrays or not all(isinstance(value, torch.Tensor | np.ndarray) for value in arrays.values()):
-        raise ValueError(f"{str(source)!r} holds something else than named tensors: not a state dict")
-    tensors = {name: torch.as_tensor(value).detach().float().clone() for name, value in arrays.items()}
+    if not arrays or not all(
+        isinstance(value, torch.Tensor | np.ndarray) for value in arrays.values()
+    ):
+        raise ValueError(
+            f"{str(source)!r} holds something else than named tensors: not a state dict"
+        )
+    tensors = {
+        name: torch.as_tensor(value).detach().float().clone() for name, value in arrays.items()
+    }
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, target)
 
 
@@ -39,8 +45,8 @@ def _read_pickle(source: str | Path) -> Mapping[str, Any]:
     """torchvggish's PCA file holds numpy arrays, so the parts of an array are allowed as well."""
     from numpy._core import multiarray
 
-    reconstruct = multiarray._reconstruct  # type: ignore[attr-defined]
-    array_parts = [
+    reconstruct = multiarray._reconstruct
+    array_parts: list[Any] = [
         (reconstruct, "numpy.core.multiarray._reconstruct"),  # its name before numpy 2
         reconstruct,
         np.ndarray,
@@ -52,7 +58,9 @@ def _read_pickle(source: str | Path) -> Mapping[str, Any]:
         with torch.serialization.safe_globals(array_parts):
             content = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as err:  # whatever a damaged or hostile pickle sets off
-        raise ValueError(f"{str(source)!r} is no state dict that can be read safely: {err}") from err
+        raise ValueError(
+            f"{str(source)!r} is no state dict that can be read safely: {err}"
+        ) from err
     return content if isinstance(content, Mapping) else {}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def digest(path: str) -> str:
-    """sha256 of a file, in hexadecimal digits."""
+    """sha256 of a file, in hexadecimal digits; kept while its size and time stay as they are."""
+    state = Path(path).stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, size: int, modified: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""What VGGish and YAMNet share: a sound -> its examples; examples of many clips -> network -> clips.
+"""What VGGish and YAMNet share: a sound -> its examples; examples of many clips -> one vector each.
 
 Examples of all clips are pooled in order into batches of one fixed shape, the last one filled up
 with zeros. Fixed, because a network's low bits depend on the shape of its batch (measured: 1 to 8
@@ -42,25 +42,60 @@ def waveform_examples(
     return mel.examples(mel.log_mel(samples, offset=offset), hop)
 
 
+class ExampleNetwork(nn.Module):
+    """A network of examples as one of clips. Subclasses give `embeddings_of`.
+
+    Inputs:
+        examples: (E, 1, 96, 64) float32, on any device;
+        owner: (E,) which clip each belongs to; without it one vector per example.
+    """
+
+    def embeddings_of(self, examples: Tensor) -> Tensor:
+        """(E, 1, 96, 64) -> (E, D)."""
+        raise NotImplementedError
+
+    def forward(self, examples: Tensor, owner: Tensor | None = None) -> Tensor:
+        """(E, D), or with `owner` the mean of each clip, (B, D)."""
+        like = next(self.parameters())
+        inputs = examples.to(like.device, like.dtype, memory_format=torch.channels_last)
+        embeddings = self.embeddings_of(inputs)
+        if owner is None:
+            return embeddings
+        owner = owner.to(like.device)
+        counts = owner.bincount().to(like.dtype)
+        sums = embeddings.new_zeros(len(counts), embeddings.shape[1]).index_add(
+            0, owner, embeddings
+        )
+        return sums / counts[:, None]
+
+
 def place(module: nn.Module, *, precision: str, device: str) -> nn.Module:
     """The network ready to encode: frozen, in its precision, on its device, channels last."""
     if precision not in _DTYPES:
         raise ValueError(f"expected precision {' | '.join(_DTYPES)}, got {precision!r}")
     module.eval().requires_grad_(False)
-    return module.to(device=device, dtype=_DTYPES[precision], memory_format=torch.channels_last)
+    placed = module.to(device=device, dtype=_DTYPES[precision])
+    return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def embed(module: nn.Module, clips: Sequence[Tensor | None]) -> list[np.ndarray | None]:
-    """(E_i, 1, 96, 64) float32 each -> (E_i, D) float32 each, None where None was given."""
-    counts = [0 if clip is None else len(clip) for clip in clips]
-    examples = [example for clip in clips if clip is not None for example in clip]
-    rows = [_run(module, examples[at : at + BATCH]) for at in range(0, len(examples), BATCH)]
-    ends = np.cumsum(counts)
-    flat = np.concatenate(rows) if rows else None
-    return [
-        None if clip is None or flat is None else flat[end - count : end]
-        for clip, count, end in zip(clips, counts, ends, strict=True)
-    ]
+def example_tensors(clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
+    """Prepared clips -> the inputs of `ExampleNetwork`: all examples, and whose each one is."""
+    counts = torch.tensor([len(clip) for clip in clips])
+    return {
+        "examples": torch.from_numpy(np.concatenate(clips)).unsqueeze(1),
+        "owner": torch.arange(len(clips)).repeat_interleave(counts),
+    }
+
+
+def embed(module: nn.Module, clips: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    """(E_i, 96, 64) float32 each -> (E_i, D) float32 each, None where None was given."""
+    held = [clip for clip in clips if clip is not None]
+    if not held:
+        return [None] * len(clips)
+    examples = example_tensors(held)["examples"]
+    rows = np.concatenate([_run(module, part) for part in examples.split(BATCH)])
+    parts = iter(np.split(rows, np.cumsum([len(clip) for clip in held])[:-1]))
+    return [None if clip is None else next(parts) for clip in clips]
 
 
 def mean_of_examples(clips: Sequence[np.ndarray | None], dim: int) -> np.ndarray:
@@ -73,9 +108,7 @@ def mean_of_examples(clips: Sequence[np.ndarray | None], dim: int) -> np.ndarray
 
 
 @torch.inference_mode()
-def _run(module: nn.Module, examples: list[Tensor]) -> np.ndarray:
-    like = next(module.parameters())
-    batch = torch.zeros(BATCH, *examples[0].shape)
-    batch[: len(examples)] = torch.stack(examples)
-    batch = batch.to(like.device, like.dtype, memory_format=torch.channels_last)
+def _run(module: nn.Module, examples: Tensor) -> np.ndarray:
+    batch = torch.zeros(BATCH, *examples.shape[1:])
+    batch[: len(examples)] = examples
     return module(batch)[: len(examples)].float().cpu().numpy()

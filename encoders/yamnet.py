@@ -19,14 +19,21 @@ from torch.nn import functional
 from encoders import weight_files
 from encoders.base import Identity
 from encoders.media.types import Waveform
-from encoders.windows import embed, mean_of_examples, place, waveform_examples
+from encoders.windows import (
+    ExampleNetwork,
+    embed,
+    example_tensors,
+    mean_of_examples,
+    place,
+    waveform_examples,
+)
 
 DIM = 1024
 _OFFSET = 0.001
 _HOP = 48  # frames: neighbouring patches share half of their sound
 _ADVICE = (
-    "Expected: yamnet.safetensors with layer00.weight, layer00.bias ... layer26.bias, the weights of "
-    "YAMNet (tensorflow/models, research/audioset/yamnet) with batch norm folded in"
+    "Expected: yamnet.safetensors with layer00.weight, layer00.bias ... layer26.bias, the weights "
+    "of YAMNet (tensorflow/models, research/audioset/yamnet) with batch norm folded in"
 )
 # (output channels, stride) of the thirteen depthwise-separable blocks after the first convolution.
 _BLOCKS = (
@@ -42,18 +49,16 @@ class SameConv2d(nn.Conv2d):
         """(E, C, H, W) -> (E, C', ceil(H / stride), ceil(W / stride))."""
         height, width = (
             max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            for size, stride, kernel in zip(maps.shape[-2:], self.stride, self.kernel_size, strict=True)
+            for size, stride, kernel in zip(
+                maps.shape[-2:], self.stride, self.kernel_size, strict=True
+            )
         )
         padding = (width // 2, width - width // 2, height // 2, height - height // 2)
         return functional.relu(super().forward(functional.pad(maps, padding)))
 
 
-class YAMNetNetwork(nn.Module):
-    """layer00: a 3x3 convolution; then pairs of a depthwise 3x3 and a 1x1 convolution.
-
-    Inputs:
-        (E, 1, 96, 64) log-mel patches -> (E, 1024).
-    """
+class YAMNetNetwork(ExampleNetwork):
+    """layer00: a 3x3 convolution; then pairs of a depthwise 3x3 and a 1x1 convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +71,8 @@ class YAMNetNetwork(nn.Module):
         for number, convolution in enumerate(convolutions):
             self.add_module(f"layer{number:02}", convolution)
 
-    def forward(self, patches: Tensor) -> Tensor:
+    def embeddings_of(self, patches: Tensor) -> Tensor:
+        """(E, 1, 96, 64) -> (E, 1024)."""
         maps = patches
         for layer in self.children():
             maps = layer(maps)
@@ -74,7 +80,7 @@ class YAMNetNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class Options:
+class YAMNetOptions:
     """What a configuration may say about `yamnet`. weights: a safetensors file."""
 
     weights: str = field(default="", metadata={"location": True})
@@ -91,15 +97,17 @@ class YAMNet:
     last whole patch is left out.
     """
 
-    Options = Options
+    Options = YAMNetOptions
 
     @classmethod
-    def identify(cls, options: Options) -> Identity:
+    def identify(cls, options: YAMNetOptions) -> Identity:
         """Hashes the weight file; builds nothing."""
         weight_files.check(options.weights, "yamnet: weights", _ADVICE)
         return Identity("yamnet", DIM, weight_files.digest(options.weights), {"hop": _HOP})
 
-    def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
+    def __init__(
+        self, options: YAMNetOptions, *, precision: str = "fp32", device: str = "cpu"
+    ) -> None:
         self.identity = self.identify(options)
         self.dim = DIM
         self.module = place(load_network(options.weights), precision=precision, device=device)
@@ -112,14 +120,13 @@ class YAMNet:
         """Patches."""
         return len(item)
 
-    def tensors(self, prepared: np.ndarray) -> Tensor:
-        """What `module` takes: (E, 1, 96, 64) float32."""
-        return torch.tensor(prepared).unsqueeze(1)
+    def tensors(self, batch: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Prepared sounds -> what `module` takes to give (B, D)."""
+        return example_tensors(batch)
 
     def encode(self, batch: Sequence[np.ndarray | None]) -> np.ndarray:
         """(B, 1024) float32: the mean over patches."""
-        clips = [None if item is None else self.tensors(item) for item in batch]
-        return mean_of_examples(embed(self.module, clips), DIM)
+        return mean_of_examples(embed(self.module, batch), DIM)
 
 
 def load_network(path: str) -> YAMNetNetwork:

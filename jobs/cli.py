@@ -7,13 +7,16 @@ bug, shown as one, with how to see more.
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
 
 from jobs.commands import catalogue, doctor, export, retry, run, sample, search, status, verify
+from jobs.doctor import torchaudio_problem
 from pipeline.errors import PolyfuseError
 
-UsageError = typer.BadParameter.__mro__[1]  # typer brings its own click and does not export this
+# typer brings its own click and does not export the base of its usage errors.
+UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="polyfuse",
@@ -46,6 +49,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as err:
+        problem = torchaudio_problem()
+        if problem:  # then even transformers can't be imported, whatever the error says
+            _say(problem)
+            sys.exit(1)
         if os.environ.get("POLYFUSE_TRACEBACK"):
             raise
         last = traceback.extract_tb(err.__traceback__)[-1]

@@ -37,7 +37,6 @@ code{background:#f3f5f7;padding:.1em .35em;border-radius:3px}
 def write_report(summary: Summary) -> Path:
     """Write the page beside the data; returns its path."""
     status = summary.status
-    assert status is not None, "a report before the end"
     saved = load_saved(summary.run)
     parts = [
         f"<h1>{escape(summary.run.name)}</h1>",

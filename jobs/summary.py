@@ -13,7 +13,6 @@ def print_summary(summary: "Summary") -> None:
     """Counts, errors by reason, times, and what to do next."""
     out = console()
     status = summary.status
-    assert status is not None, "a summary before the end"
     outcomes = " + ".join(f"{count:,} {name}" for name, count in status.outcomes.items() if count)
     pending = f" + {status.pending:,} pending" if status.pending else ""
     out.print(f"{status.records:,} records = {outcomes or '0'}{pending}")

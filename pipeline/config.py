@@ -70,8 +70,8 @@ class ComponentConfig(BaseModel):
 class FramesConfig(Strict):
     """What to take from the pictures of a video."""
 
-    every: float = Field(1.0, gt=0)
-    max: int = Field(32, ge=1)
+    every: float = Field(default=1.0, gt=0)
+    max: int = Field(default=32, ge=1)
     encoder: ComponentConfig = ComponentConfig(name="hog-colour")
     pool: Literal["mean", "sequence"] = "mean"
 

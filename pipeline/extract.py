@@ -8,7 +8,7 @@ replaced by changes no bit of its neighbours.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -31,6 +31,15 @@ MEDIA = ("image", "audio", "video")
 _WINDOW = {"image": 128, "audio": 64, "video": 8}
 _WINDOW_OTHER = 4096
 _FILTER_CHUNK = 32
+# Reasons that a second look at one track of the same bytes can't change.
+_HOPELESS = (
+    Reason.TOO_LARGE,
+    Reason.EMPTY,
+    Reason.BAD_FORMAT,
+    Reason.CRASH,
+    Reason.TIMEOUT,
+    Reason.OOM,
+)
 
 
 @dataclass
@@ -120,7 +129,7 @@ class Column:
         if any(item is not None for item in flat):
             matrix, failed = _encode(self.encoder, flat)
             start = 0
-            for (row, uri, items), slot in zip(self._pending, slots, strict=True):
+            for (row, uri, _), slot in zip(self._pending, slots, strict=True):
                 rows = slice(start, start + len(slot))
                 start += len(slot)
                 if slot[0] is not None:
@@ -261,15 +270,14 @@ def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
     try:
         streams = loader.load(row)
     except MediaError as error:
-        for column in columns:
-            column.fail(
-                row.record_id, loader.uri(row), loader.stage, error, loader.decoder.attempts
-            )
-        return
+        streams = {column.feature.stream: error for column in columns}
     for column in columns:
-        items = streams.get(column.feature.stream) if streams else None
-        if items:
-            column.add(row.record_id, loader.uri(row), items)
+        found = streams.get(column.feature.stream)
+        if isinstance(found, MediaError):
+            attempts = loader.decoder.attempts
+            column.fail(row.record_id, loader.uri(row), loader.stage, found, attempts)
+        elif found:
+            column.add(row.record_id, loader.uri(row), found)
         else:
             column.skip(row.record_id, ABSENT)
 
@@ -294,27 +302,56 @@ class Loader:
             return cell.name
         return cell if isinstance(cell, str) and self.modality.kind in MEDIA else ""
 
-    def load(self, row: Row) -> dict[str, list[Any]] | None:
-        """{stream: decoded items}. Raises MediaError; `stage` then says where."""
+    def load(self, row: Row) -> dict[str, "list[Any] | MediaError"]:
+        """{stream: decoded items, or why there are none}; empty where the cell is.
+
+        Raises:
+            MediaError: nothing of it can be used; `stage` then says where.
+        """
         self.stage = "read"
         if row.problem:
             raise MediaError(Reason.BAD_ROW, row.problem)
-        cell = row.cells.get(self.column)
+        cell: Any = row.cells.get(self.column)
         if _is_absent(cell):
-            return None
+            return {}
         kind = self.modality.kind
-        if kind not in MEDIA:
-            self.stage = "decode"
-            return {"self": [_CONVERT[kind](cell)]}
-        self.stage = "fetch"
-        raw = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
+        if kind in MEDIA or isinstance(cell, Member):
+            self.stage = "fetch"
+            cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
         self.stage = "decode"
-        decoded = self.decoder.decode(
-            raw, kind, self.modality.frame_policy, bool(self.modality.sound)
-        )
-        if kind != "video":
-            return {"self": [decoded]}
-        return {"frames": list(decoded.frames), "sound": [decoded.sound] if decoded.sound else []}
+        if kind not in MEDIA:
+            return {"self": [_CONVERT[kind](cell)]}
+        if kind == "video":
+            return self._video(cell)
+        return {"self": [self.decoder.decode(cell, kind, None, False)]}
+
+    def _video(self, raw: bytes) -> dict[str, "list[Any] | MediaError"]:
+        policy, sound = self.modality.frame_policy, bool(self.modality.sound)
+        try:
+            video = self.decoder.decode(raw, "video", policy, sound)
+            return {"frames": list(video.frames), "sound": _present(video.sound)}
+        except MediaError as error:
+            if not sound or error.reason in _HOPELESS:
+                raise
+        # One decode serves both; when it fails, a broken sound track must not cost the pictures.
+        return {
+            "frames": self._part(
+                lambda: list(self.decoder.decode(raw, "video", policy, False).frames)
+            ),
+            "sound": self._part(
+                lambda: _present(self.decoder.decode(raw, "video", None, True).sound)
+            ),
+        }
+
+    def _part(self, decode: Callable[[], list[Any]]) -> "list[Any] | MediaError":
+        try:
+            return decode()
+        except MediaError as error:
+            return error
+
+
+def _present(item: Any) -> list[Any]:
+    return [] if item is None else [item]
 
 
 def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator[tuple[Row, bool]]:
@@ -322,9 +359,9 @@ def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator
     if not config.source.where:
         yield from ((row, True) for row in rows)
         return
-    condition = expression.parse(config.source.where)
     names = expression.columns(config.source.where)
     schema = pa.schema([field for field in source.schema() if field.name in names])
+    condition = expression.parse(config.source.where, schema)
     iterator = iter(rows)
     while chunk := list(islice(iterator, _FILTER_CHUNK)):
         values = [row_metadata(schema, row)[0] for row in chunk]
@@ -359,7 +396,10 @@ def _vector(cell: Any) -> np.ndarray:
 
 
 def _text(cell: Any) -> str:
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
+    try:
+        return cell.decode() if isinstance(cell, bytes) else str(cell)
+    except UnicodeDecodeError as err:
+        raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
 
 
 _CONVERT = {"text": _text, "numeric": _number, "vector": _vector, "categorical": _text}

@@ -103,7 +103,7 @@ def _serve(pipe: multiprocessing.connection.Connection) -> None:
         except EOFError:
             return
         try:
-            answer = (True, decode(raw, kind, limits, frames=frames, sound=sound))
+            answer: tuple[bool, Any] = (True, decode(raw, kind, limits, frames=frames, sound=sound))
         except MediaError as err:
             answer = (False, err)
         except MemoryError:

@@ -37,15 +37,14 @@ def derive(
     table = []
     for i, row in enumerate(rows):
         letters = {feature: text[i] for feature, text in states.items()}
-        values, problem = row_metadata(schema, row)
-        if (
-            problem and not row.problem
-        ):  # a row that can't be parsed is an error of each feature already
-            errors.add(row.record_id, "", "", "read", MediaError(Reason.BAD_ROW, problem))
+        values, problems = row_metadata(schema, row)
+        if problems:
+            error = MediaError(Reason.BAD_ROW, "; ".join(problems))
+            errors.add(row.record_id, "", "", "read", error)
         table.append(
             {
                 "record_id": row.record_id,
-                "outcome": outcome(letters.values(), bool(problem)),
+                "outcome": outcome(letters.values(), bool(problems)),
                 "present": [feature for feature, letter in letters.items() if letter == VECTOR],
                 **{names[name]: value for name, value in values.items()},
             }

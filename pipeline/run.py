@@ -8,14 +8,14 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import encoders
-from pipeline import cluster, files, garbage, indexing, todo
+from pipeline import cluster, expression, files, garbage, indexing, todo
 from pipeline.budget import Budget
 from pipeline.config import RunConfig
 from pipeline.errors import PolyfuseError
@@ -58,9 +58,9 @@ class Summary:
     """What a command did."""
 
     run: Path
-    status: Status | None = None
+    status: Status
     computed: int = 0  # rows computed by this command
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def run(
@@ -74,6 +74,8 @@ def run(
     options, progress = options or Options(), progress or Silent()
     folder = Path(config.output)
     source = open_source(source_spec(config), folder / "plan")
+    if config.source.where:
+        expression.parse(config.source.where, source.schema())  # a mistake in it shows at once
     saved = describe(config, {} if options.restart else _known_settings(folder))
     if (folder / "config.yaml").exists() and not options.restart and not options.update:
         refuse_changes(load_saved(folder), saved)
@@ -120,7 +122,8 @@ class _Command:
         self.options = options
         self.progress = progress
         self.ledger = Ledger(self.folder)
-        self.summary = Summary(self.folder)
+        self.computed = 0
+        self.seconds: dict[str, float] = defaultdict(float)
         self._stack = contextlib.ExitStack()
         self._connected = False
 
@@ -135,8 +138,7 @@ class _Command:
             self._finish(plan)
             if "index" in self.options.stages:
                 self._index()
-        self.summary.status = read_status(self.folder)
-        return self.summary
+        return Summary(self.folder, read_status(self.folder), self.computed, dict(self.seconds))
 
     def _plan(self) -> Plan:
         started = time.monotonic()
@@ -154,7 +156,7 @@ class _Command:
         shards, rows = plan.totals
         new = "" if planned.unchanged else f", {planned.new_shards:,} of them new"
         self.progress.say(f"plan: {rows:,} records in {shards:,} shards{new}")
-        self.summary.seconds["plan"] += time.monotonic() - started
+        self.seconds["plan"] += time.monotonic() - started
         return plan
 
     def _settle(self) -> None:
@@ -178,7 +180,7 @@ class _Command:
             context = cluster.connected(self.options.address, self.saved.config.workers)
             self._stack.enter_context(context)
             self._connected = True
-            self.summary.seconds["ray"] += time.monotonic() - started
+            self.seconds["ray"] += time.monotonic() - started
 
     def _extract(self, plan: Plan) -> None:
         done = todo.Done.scan(self.ledger)
@@ -221,9 +223,9 @@ class _Command:
         job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease)
         for report in cluster.stream(job, units, workers, resources):
             self.progress.advance(report["rows"], report["failed"])
-            self.summary.computed += report["rows"]
+            self.computed += report["rows"]
             yield report
-        self.summary.seconds[stage] += time.monotonic() - started
+        self.seconds[stage] += time.monotonic() - started
 
     def _finish(self, plan: Plan) -> None:
         """Garbage out, then the snapshot: a reader sees all of what is done, and nothing else."""
@@ -250,7 +252,7 @@ class _Command:
             self._connect()
             started = time.monotonic()
             indexing.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
-            self.summary.seconds["index"] += time.monotonic() - started
+            self.seconds["index"] += time.monotonic() - started
 
 
 def _known_settings(folder: Path) -> Mapping[str, Setting]:

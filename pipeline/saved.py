@@ -103,8 +103,9 @@ def load_saved(run: Path) -> SavedRun:
         )
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = {**data["config"], "output": str(run.resolve())}  # the run may have been moved
         return SavedRun(
-            RunConfig.model_validate(data["config"]),
+            RunConfig.model_validate(config),
             {name: Identity(**identity) for name, identity in data["identities"].items()},
             {name: Setting(**setting) for name, setting in data["settings"].items()},
             data["provenance"],
@@ -184,8 +185,8 @@ def _differences(place: str, before: Any, after: Any) -> list[str]:
 
 
 def _common(config: RunConfig) -> dict[str, Any]:
+    # Not the path: the plan knows the source by its content, wherever it lies today.
     return {
-        "source.path": config.source.path,
         "source.id": config.source.id,
         "source.where": config.source.where,
         "source.types": config.source.types,

@@ -24,6 +24,7 @@ from pipeline.fuse import fuse, load_model
 from pipeline.isolate import decoder
 from pipeline.ledger import Ledger, Marker
 from pipeline.models import folder_of, inputs
+from pipeline.plan import Plan
 from pipeline.sources import open_source
 from pipeline.store import PartFile, write_part
 from pipeline.todo import count_items, records_unit
@@ -42,6 +43,7 @@ class Worker:
         self.config = job.saved.config
         self.ledger = Ledger(job.run)
         self.source = open_source(job.source, job.plan)
+        self.schema = Plan.open(job.plan).schema
         self._encoders: dict[str, Encoder] = {}
         self._fusions: dict[str, Any] = {}
 
@@ -130,7 +132,7 @@ class Worker:
             assert marker is not None, f"records before {modality} is done"
             states.update(marker.states)
         rows = self.source.read(unit.shard)
-        table, errors, letters = records.derive(rows, self.source.schema(), states)
+        table, errors, letters = records.derive(rows, self.schema, states)
         part = write_part(self.job.run, "records", unit.shard.number, table)
         return self._commit(unit, [part], errors, {"outcome": letters}, table.num_rows, started)
 

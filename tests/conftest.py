@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Read when torch starts its pool. Tests share their cores, and waiting threads spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:

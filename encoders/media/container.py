@@ -30,6 +30,8 @@ _STATED_DURATION = ("mov,mp4,m4a,3gp,3g2,mj2", "avi", "asf", "aiff", "ape")
 # What lets a decoder start at any packet marked as a keyframe.
 _EXACT_KEYFRAMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _PROBED_PIXELS = 2**28
+# Of one decoded piece of sound; the largest in use, Monkey's Audio, are a million.
+_FRAME_SAMPLES = 2**24
 _EXPECTED = "a sound or video file (MP4, MOV, Matroska, WebM, AVI, MPEG, WAV, MP3, FLAC, Ogg ...)"
 
 
@@ -46,6 +48,7 @@ def open_container(raw: bytes, limits: Limits) -> InputContainer:
         "max_streams": "100",
         # Probing may decode a frame. Above the limit, so that the header is read and can be judged.
         "max_pixels": str(max(2 * limits.pixels, _PROBED_PIXELS)),
+        "max_samples": str(_FRAME_SAMPLES),
     }
     try:
         return av.open(
@@ -70,7 +73,10 @@ def has_exact_keyframes(container: InputContainer) -> bool:
 
 
 class Coverage:
-    """How much of its stated duration a track has packets for."""
+    """How much of its stated duration a track has packets for.
+
+    end: presentation time, in ticks of the stream, at which the last packet ends.
+    """
 
     # Edit lists and rounding leave a few percent without packets in intact files.
     _ENOUGH = 0.9
@@ -80,7 +86,7 @@ class Coverage:
         self._duration: int = stream.duration or 0 if stated else 0
         self._seconds_per_tick = float(stream.time_base or 0)
         self._start: int | None = None
-        self._end: int | None = None
+        self.end: int | None = None
 
     def add(self, packet: Any) -> None:
         """Note a packet of the track."""
@@ -89,13 +95,13 @@ class Coverage:
             return
         end = stamp + (packet.duration or 0)
         self._start = stamp if self._start is None else min(self._start, stamp)
-        self._end = end if self._end is None else max(self._end, end)
+        self.end = end if self.end is None else max(self.end, end)
 
     def check(self) -> None:
         """Raise DECODE_ERROR for a track that stops well before its header says."""
-        if self._start is None or self._end is None:
+        if self._start is None or self.end is None:
             return
-        covered = self._end - self._start
+        covered = self.end - self._start
         if covered < self._ENOUGH * self._duration:
             stated, found = (ticks * self._seconds_per_tick for ticks in (self._duration, covered))
             raise MediaError(
@@ -121,7 +127,10 @@ class StreamDecoder:
         self._tolerant = is_self_framing(container)
         self._seen_frames = False
         self._failure: av.error.FFmpegError | None = None
-        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+        stream.codec_context.options = {
+            "max_pixels": str(limits.pixels),
+            "max_samples": str(_FRAME_SAMPLES),
+        }
         stream.codec_context.thread_count = 1  # before the codec opens
         stream.codec_context.thread_type = "NONE"
 

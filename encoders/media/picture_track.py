@@ -20,8 +20,8 @@ from encoders.media.frames import target_times
 from encoders.media.limits import Limits
 from encoders.media.types import FramePolicy
 
-# Ten hours at 100 frames per second: a bound on work, far beyond any clip.
-_MAX_PACKETS = 3_600_000
+# Nine hours at 30 frames per second: a bound on work and on packets held.
+_MAX_PACKETS = 1_000_000
 
 Picture = TypeVar("Picture")
 
@@ -98,8 +98,8 @@ class PictureTrack:
         if first is None:
             self._decoder.check_end()
             raise MediaError(Reason.EMPTY, "the picture track holds no frames")
-        duration = (self._end(default=first.pts) - first.pts) * self._time_base
-        times = target_times(policy, max(duration, Fraction(0)), most=most)
+        end = max(self._coverage.end or 0, first.pts)
+        times = target_times(policy, (end - first.pts) * self._time_base, most=most)
         taken: list[tuple[float, Picture]] = []
         previous = None
         for frame in walk.showing(first, [first.pts + time / self._time_base for time in times]):
@@ -119,15 +119,6 @@ class PictureTrack:
         if not keys or keys != sorted(keys):
             return None
         return _Keyframes([pts for pts, _ in keys], [at for _, at in keys])
-
-    def _end(self, *, default: int) -> int:
-        """Presentation time at which the last frame ends."""
-        ends = [
-            stamp + (packet.duration or 0)
-            for packet in self._packets
-            if not packet.is_discard and (stamp := _stamp(packet)) is not None
-        ]
-        return max(ends, default=default)
 
 
 class _Walk(Iterator[_Frame]):

@@ -72,8 +72,12 @@ def fetch(cell: str | bytes | Member, root: Path, limits: Limits, allow: Allow) 
 
 def _split_uri(uri: str, shown: str) -> tuple[str, str, str]:
     """(scheme, host, local path). Whatever two parsers could read differently is refused."""
-    if any(sign in uri for sign in "\\ \t\r\n") or not uri.isprintable():
+    if any(sign in uri for sign in "\\ ") or not uri.isprintable():
         raise MediaError(Reason.REFUSED, f"{shown!r} holds a character that a URI must escape")
+    if "::" in uri.partition("://")[2].partition("/")[2] or "::" in uri.partition("://")[0]:
+        raise MediaError(
+            Reason.REFUSED, f"{shown}: chained URIs are not read"
+        )  # by fsspec they are
     try:
         parts = urlsplit(uri)
         host = parts.hostname or ""

@@ -212,8 +212,9 @@ def _slice(
         first, last = max(shard.start - position, 0), min(end - position, len(batch))
         position += len(batch)
         if first < last:
-            for cells in batch.slice(first, last - first).to_pylist():
-                yield {name: _cell(cells[name]) for name in columns}
+            part = batch.slice(first, last - first)
+            for cells in zip(*(part[name].to_pylist() for name in columns), strict=True):
+                yield dict(zip(columns, map(_cell, cells), strict=True))
         if position >= end:
             return
 

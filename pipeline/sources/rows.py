@@ -173,14 +173,19 @@ def _row_ends(data: bytes, delimiter: str | None, *, final: bool) -> np.ndarray:
 
 
 def _well_formed(view: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    """Whether every quote opens a field, closes one, or is half of a doubled quote."""
+    """Whether every quote opens a field, closes one, or is half of a doubled quote, and no carriage
+    return stands alone outside of them (the parser ends the row at its line, quotes or not)."""
     opening, closing = quotes[::2], quotes[1::2]
     before = np.where(opening > 0, view[opening - 1], _NEWLINE)
     after, second = view[closing + 1], view[np.minimum(closing + 2, len(view) - 1)]
     opens = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE)
     closes = (after == delimiter) | (after == _NEWLINE) | (after == _QUOTE)
     closes |= (after == _RETURN) & (second == _NEWLINE)
-    return bool(opens.all() and closes.all())
+    if not (opens.all() and closes.all()):
+        return False
+    returns = np.flatnonzero(view == _RETURN)
+    alone = returns[view[returns + 1] != _NEWLINE]
+    return bool((np.searchsorted(quotes, alone) % 2 == 1).all())
 
 
 def _row_ends_parsed(data: bytes, delimiter: str, *, final: bool) -> np.ndarray:

@@ -66,36 +66,29 @@ class TextTable:
         """Rows of the shard's byte range. Refused when they are not what was planned."""
         digest = RangeDigest()
         count = 0
+        key = self.spec.id
+        needed = None if columns is None else {*columns, *([key] if key else [])}
         with self._open(shard.file) as stream:
             names = self._header(stream, shard.file)
             stream.seek(shard.offset)
             lines = Lines(_range(stream, shard.length, digest))
-            for values, problem in self._rows(lines, names):
+            for values, problem in self._rows(lines, names, needed):
                 if lines.invalid:
                     values, problem = {}, "the row is not valid UTF-8"
-                lines.invalid = False
-                yield self._row(shard, count, values, problem, columns)
+                    lines.invalid = False
+                if problem or key is None:
+                    record_id = default_id(shard.file, shard.start + count)
+                else:
+                    record_id = column_id(values.get(key))
+                if columns is not None and not problem:
+                    values = {name: values.get(name) for name in columns}
+                yield Row(record_id, values, problem)
                 count += 1
         if count != shard.rows or digest.hexdigest() != shard.fingerprint:
             raise Refused(
                 f"{self.describe(shard)} changed since planning; "
                 "run with --update to take the new rows, or --restart"
             )
-
-    def _row(
-        self,
-        shard: Shard,
-        index: int,
-        values: dict[str, Any],
-        problem: str | None,
-        columns: Sequence[str] | None,
-    ) -> Row:
-        own = default_id(shard.file, shard.start + index)
-        if problem:
-            return Row(own, {}, problem)
-        wanted = values if columns is None else columns
-        cells = {name: values.get(name) for name in wanted}
-        return Row(column_id(values.get(self.spec.id)) if self.spec.id else own, cells)
 
     def _open(self, file: str) -> BinaryIO:
         try:
@@ -120,7 +113,10 @@ class TextTable:
         stream.seek(len(_BOM) if mark == _BOM else 0)
         return []
 
-    def _rows(self, lines: Lines, names: list[str]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    def _rows(
+        self, lines: Lines, names: list[str], wanted: set[str] | None
+    ) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """(cells, problem) of each row; cells of other columns than the wanted may be left out."""
         raise NotImplementedError
 
 
@@ -171,14 +167,17 @@ class DelimitedTable(TextTable):
         stream.seek(begin + lines.position)
         return names
 
-    def _rows(self, lines: Lines, names: list[str]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    def _rows(
+        self, lines: Lines, names: list[str], wanted: set[str] | None
+    ) -> Iterator[tuple[dict[str, Any], str | None]]:
+        picks = [(i, name) for i, name in enumerate(names) if wanted is None or name in wanted]
         for fields in parse_fields(lines, str(self.delimiter)):
             if isinstance(fields, csv.Error):
                 yield {}, f"not valid CSV: {fields}"
             elif len(fields) != len(names):
                 yield {}, f"{len(fields)} fields where the header has {len(names)}"
             else:
-                yield {n: f or None for n, f in zip(names, fields, strict=True)}, None
+                yield {name: fields[i] or None for i, name in picks}, None
 
 
 class JsonLines(TextTable):
@@ -211,7 +210,7 @@ class JsonLines(TextTable):
     def _objects(self, file: str) -> Iterator[dict[str, Any]]:
         with self._open(file) as stream:
             self._header(stream, file)
-            yield from (row for row, problem in self._rows(Lines(stream), []) if not problem)
+            yield from (row for row, problem in self._rows(Lines(stream), [], None) if not problem)
 
     def _mentions(self, name: str) -> bool:
         """Whether a key that the first rows lack occurs anywhere: sparse columns are welcome."""
@@ -225,7 +224,9 @@ class JsonLines(TextTable):
                         return True
         return False
 
-    def _rows(self, lines: Lines, names: list[str]) -> Iterator[tuple[dict[str, Any], str | None]]:
+    def _rows(
+        self, lines: Lines, names: list[str], wanted: set[str] | None
+    ) -> Iterator[tuple[dict[str, Any], str | None]]:
         for line in lines:
             if not is_blank(lines.raw):
                 yield _parse_object(line)

@@ -2,8 +2,8 @@
 
 The key is the member's name up to the first dot after its last slash, the rest is the extension.
 Planning reads the headers once and keeps where members begin; their bytes are read in place, and
-nothing is ever extracted. Links, devices, folders, hidden members and `__names__` are no data;
-absolute names and `..` are refused.
+nothing is ever extracted. Links, devices, folders, hidden members and members without an extension
+are no data; absolute names and `..` are refused.
 """
 
 import json
@@ -196,9 +196,8 @@ def _is_data(info: tarfile.TarInfo, file: str) -> bool:
     parts = info.name.split("/")
     if info.name.startswith("/") or ".." in parts:
         raise ConfigError(f"{file}: refused the member name {info.name!r}, which leaves the tar")
-    meta = parts[-1].startswith("__") and parts[-1].endswith("__")
-    key = _split(info.name)[0].rsplit("/", 1)[-1]
-    return bool(key) and not meta
+    stem, _, extension = parts[-1].partition(".")
+    return bool(stem and extension)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -1,0 +1,32 @@
+"""The configurations we ship are valid, and say what their comments claim."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.sample import write_sample
+from pipeline import config
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.mark.parametrize("name", ["products", "photos", "sounds", "cluster"])
+def test_a_shipped_configuration_is_valid(name):
+    loaded = config.load(CONFIGS / f"{name}.yaml")
+    assert loaded.features()
+    assert Path(loaded.output).is_absolute()
+
+
+def test_the_catalogue_gives_five_features():
+    loaded = config.load(CONFIGS / "products.yaml")
+    names = [feature.name for feature in loaded.features()]
+    assert names == ["image", "text", "audio", "video.frames", "video.sound"]
+    assert loaded.models["look"].inputs == ("image", "video.frames")
+
+
+def test_the_configuration_of_the_sample_is_valid(tmp_path):
+    path = write_sample(tmp_path, records=24)
+    loaded = config.load(path)
+    assert Path(loaded.source.path) == tmp_path / "records.csv"
+    assert Path(loaded.output).is_relative_to(tmp_path)
+    assert len(loaded.features()) == 5

@@ -1,0 +1,227 @@
+"""What every encoder in the table promises. A new line in ENCODERS is tested by itself: it needs
+sample items for its kind (here), and where it needs options to be built, a line in OPTIONS."""
+
+import importlib.util
+import io
+import itertools
+import pickle
+import tarfile
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import encoders
+from encoders.base import EncoderSpec, Identity
+from encoders.media.errors import MediaError
+from encoders.media.types import Image, Waveform
+
+TARGETS = [(name, kind) for name, entry in encoders.ENCODERS.items() for kind in entry.targets]
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def items(data):
+    """{kind: COUNT items as decoding gives them}, the shapes and lengths all different."""
+    rng = np.random.default_rng(0)
+    return {
+        "image": _photos(data),
+        "text": [
+            "a cat",
+            "two small dogs play",
+            "ünïcödé",
+            "1 + 1",
+            "x",
+            "a much longer text " * 9,
+        ],
+        "audio": [
+            Waveform(rng.normal(0, 0.1, length).astype(np.float32), rate)
+            for length, rate in itertools.product((9000, 22050, 40000), (16000, 44100))
+        ],
+        "vector": list(rng.normal(size=(COUNT, 5)).astype(np.float32)),
+        "numeric": [0.0, -1.5, 3.25, 1e6, 1e-6, 42.0],
+        "categorical": ["red", "green", "blue", "red", "", "ünïcödé"],
+    }
+
+
+def _photos(data):
+    with tarfile.open(data / "photos/caltech101/caltech101.tar") as archive:
+        names = [name for name in archive.getnames() if name.endswith(".jpg")][:: 1200 // COUNT]
+        opened = (PIL.Image.open(io.BytesIO(archive.extractfile(name).read())) for name in names)
+        return [Image(np.array(photo.convert("RGB"))) for photo in opened][:COUNT]
+
+
+def _vggish_weights(folder):
+    """Seeded random weights under the torch port's names: the published ones are not at hand."""
+    generator = torch.Generator().manual_seed(0)
+    widths = {
+        0: (1, 64),
+        3: (64, 128),
+        6: (128, 256),
+        8: (256, 256),
+        11: (256, 512),
+        13: (512, 512),
+    }
+    layers = {0: (512 * 4 * 6, 4096), 2: (4096, 4096), 4: (4096, 128)}
+    shapes = {f"features.{place}": (b, a, 3, 3) for place, (a, b) in widths.items()}
+    shapes |= {f"embeddings.{place}": (b, a) for place, (a, b) in layers.items()}
+    tensors = {}
+    for name, shape in shapes.items():
+        spread = (2 / np.prod(shape[1:])) ** 0.5
+        tensors[f"{name}.weight"] = spread * torch.randn(shape, generator=generator)
+        tensors[f"{name}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+    save_file(tensors, folder / "vggish.safetensors")
+    return str(folder / "vggish.safetensors")
+
+
+def _audio_folder(folder):
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_length=64,
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    transformers.ASTFeatureExtractor(max_length=64).save_pretrained(folder)
+    return str(folder)
+
+
+# Options of encoders that can't be built from defaults alone: (data, empty folder) -> options.
+OPTIONS = {
+    ("transformers", "image"): lambda data, _: {
+        "model": str(data / "weights/hf/mobilenet_v1_0.25_128")
+    },
+    ("transformers", "text"): lambda data, _: {"model": str(data / "weights/hf/all-MiniLM-L6-v2")},
+    ("transformers", "audio"): lambda _, folder: {"model": _audio_folder(folder)},
+    ("vggish", "audio"): lambda _, folder: {"weights": _vggish_weights(folder)},
+    ("yamnet", "audio"): lambda data, _: {"weights": str(data / "weights/yamnet.safetensors")},
+    ("as-is", "vector"): lambda *_: {"dim": 5},
+}
+
+
+@pytest.fixture(scope="module", params=TARGETS, ids="-".join)
+def spec(request, data, tmp_path_factory):
+    name, kind = request.param
+    module = encoders.ENCODERS[name].targets[kind].partition(":")[0]
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} does not exist yet")
+    give = OPTIONS.get((name, kind), lambda *_: {})
+    return EncoderSpec(kind, name, give(data, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="module")
+def encoder(spec):
+    return encoders.build(spec)
+
+
+@pytest.fixture(scope="module")
+def prepared(spec, encoder, items):
+    return encoder.prepare(items[spec.kind])
+
+
+@pytest.fixture(scope="module")
+def vectors(encoder, prepared):
+    return encoder.encode(prepared)
+
+
+def test_vectors_are_float32_rows_of_the_stated_length(encoder, vectors):
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (COUNT, encoder.dim)
+    assert np.isfinite(vectors).all()
+    assert vectors.any()
+
+
+def test_identity_is_known_before_the_weights_are_loaded(spec, encoder):
+    identity = encoders.identify(spec)
+    assert isinstance(identity, Identity)
+    assert identity == encoder.identity
+    assert identity.dim == encoder.dim
+    assert identity.digest == encoders.identify(spec).digest
+    assert identity.encoder == spec.name
+
+
+def test_the_same_list_gives_the_same_bytes(spec, encoder, prepared, vectors, items):
+    assert np.array_equal(encoder.encode(prepared), vectors)
+    again = encoders.build(spec)
+    assert np.array_equal(again.encode(again.prepare(items[spec.kind])), vectors)
+
+
+def test_a_batch_equals_its_items_one_by_one(spec, encoder, vectors, items):
+    alone = [encoder.encode(encoder.prepare([item])) for item in items[spec.kind]]
+    np.testing.assert_allclose(np.concatenate(alone), vectors, rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_batch_is_empty(encoder):
+    assert list(encoder.prepare([])) == []
+    empty = encoder.encode([])
+    assert (empty.shape, empty.dtype) == ((0, encoder.dim), np.float32)
+
+
+def test_none_is_a_zero_row_and_changes_no_other(encoder, prepared, vectors):
+    for lost in ([0], [COUNT - 1], [1, 4], list(range(COUNT))):
+        kept = [place for place in range(COUNT) if place not in lost]
+        encoded = encoder.encode(
+            [None if place in lost else prepared[place] for place in range(COUNT)]
+        )
+        assert encoded.dtype == np.float32
+        assert not encoded[lost].any()
+        assert np.array_equal(encoded[kept], vectors[kept])
+
+
+def test_encode_leaves_prepared_items_alone(encoder, prepared, vectors):
+    before = pickle.dumps(prepared)
+    encoder.encode(prepared)
+    assert pickle.dumps(prepared) == before
+
+
+def test_costs_are_positive_numbers(encoder, prepared):
+    assert all(isinstance(encoder.cost(item), int) and encoder.cost(item) > 0 for item in prepared)
+
+
+def test_learned_encoders_expose_module_and_tensors(encoder, prepared):
+    if not encoder.identity.weights:
+        pytest.skip("has no weights that could be trained")
+    assert isinstance(encoder.module, torch.nn.Module)
+    tensors = encoder.tensors(prepared)
+    assert tensors
+    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
+
+
+def test_specs_and_options_pickle(spec):
+    assert pickle.loads(pickle.dumps(spec)) == spec
+    options = encoders.options_type(spec.kind, spec.name)(**spec.options)
+    assert pickle.loads(pickle.dumps(options)) == options
+
+
+UNUSABLE = {
+    "text": ["   ", "\ud800"],
+    "audio": [
+        Waveform(np.zeros(0, np.float32), 16000),
+        Waveform(np.array([np.nan] * 20000, np.float32), 16000),
+    ],
+    "vector": [np.array([1.0, np.nan, 0, 0, 0], np.float32), np.zeros(3, np.float32)],
+    "numeric": [float("nan"), float("inf")],
+}
+
+
+def test_unusable_items_raise_or_are_encoded_but_never_spoil(spec, encoder):
+    """Each raises MediaError or ValueError, or gives a finite vector: no NaN leaves an encoder."""
+    for item in UNUSABLE.get(spec.kind, ()):
+        try:
+            vector = encoder.encode(encoder.prepare([item]))
+        except (MediaError, ValueError):
+            continue
+        assert np.isfinite(vector).all()
+
+
+def test_unknown_names_and_kinds_list_the_known():
+    with pytest.raises(ValueError, match=r"unknown encoder 'resnet'; known: .*transformers"):
+        encoders.identify(EncoderSpec("image", "resnet"))
+    with pytest.raises(ValueError, match="'vggish' takes audio, not image"):
+        encoders.identify(EncoderSpec("image", "vggish"))

@@ -1,0 +1,50 @@
+"""The pages say what is there: every reason, every link, every folder."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from encoders.media.errors import Reason
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def test_every_reason_is_explained_once_and_no_other():
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    table = page.partition("## Reasons")[2].partition("\n## ")[0]
+    explained = re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)
+    assert sorted(explained) == sorted(Reason)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    for link in links:
+        if "://" not in link:
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_tree_of_the_readme_is_the_tree():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = page.partition("## The tree\n\n```\n")[2].partition("```")[0]
+    named, parent = set(), ""
+    for line in tree.splitlines():
+        name = line.split()[0]
+        indented = line.startswith(" ")
+        named.add(f"{parent}{name}" if indented else name)
+        parent = parent if indented else name
+    assert {"encoders/", "encoders/media/", "pipeline/", "jobs/", "cluster.yaml"} <= named
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_make_targets_in_the_pages_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for page in PAGES:
+        blocks = re.findall(
+            r"(?:^|`)(?:\S+=\S+ )?make ([a-z]+)", page.read_text(encoding="utf-8"), re.M
+        )
+        assert set(blocks) <= targets, page.name
