@@ -1,5 +1,6 @@
 """One wide Parquet table of a run: metadata and every vector as list<float>, part by part."""
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -46,7 +47,8 @@ def export(run: "Run", out: Path) -> Path:
     finally:
         if writer is not None:
             writer.close()
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # never made, or moved into place
+            temporary.unlink()
     return out
 
 

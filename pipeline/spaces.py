@@ -106,7 +106,8 @@ class BlockSpace:
 
     def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
         """Search by the terms, alone and together, and rescore what was found."""
-        terms = [Term(t.feature, unit(t.vector), t.weight) for t in terms]
+        total = sum(abs(t.weight) for t in terms)
+        terms = [Term(t.feature, unit(t.vector), t.weight / total) for t in terms]
         filtered = allowed is not None
         width = max(_CANDIDATES, _CANDIDATES_PER_RESULT * k) * (_FILTERED if filtered else 1)
         ids = self._candidates(terms, width, allowed)

@@ -8,7 +8,11 @@ import torch
 
 import fusion
 from pipeline import schemas
+from pipeline.config import RunConfig
+from pipeline.fuse import identify
 from pipeline.index import build_index
+from pipeline.indexing import wanted
+from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.store import Snapshot, publish_snapshot, write_part
 
 
@@ -92,3 +96,41 @@ def index(
         identities=identities or {name: {"encoder": "x", "dim": 1, "weights": "", "settings": {}}},
         threads=1,
     )
+
+
+def save_config(
+    run: Path, modalities: dict, *, weights: dict | None = None, **settings
+) -> SavedRun:
+    """RUN/config.yaml with the identities of real encoders and of the concat model."""
+    own = {"name": "concat", **({"weights": weights} if weights else {})}
+    config = RunConfig.model_validate(
+        {
+            "source": {"path": "x.csv"},
+            "modalities": modalities,
+            "output": str(run),
+            "models": {"concat": own},
+            **settings,
+        }
+    )
+    identities = {feature.name: identify_feature(feature) for feature in config.features()}
+    identities["concat"] = identify(config, "concat", identities)
+    saved = SavedRun(config, identities, {name: Setting() for name in identities}, {})
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(saved.to_yaml())
+    return saved
+
+
+def index_all(snapshot: Snapshot, saved: SavedRun, **options) -> None:
+    """An index for every feature, and one for concat."""
+    for job in wanted(saved):
+        build_index(
+            job.name,
+            snapshot.parts(job.folder),
+            snapshot.parts("records"),
+            snapshot.run / "index" / job.name,
+            metric=options.get("metric", job.metric) if job.name != "concat" else "ip",
+            memory=options.get("memory", 10**9),
+            snapshot=snapshot,
+            identities=job.identities,
+            threads=1,
+        )
