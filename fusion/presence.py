@@ -1,0 +1,81 @@
+"""Presence, checked and applied in one place for every operator.
+
+B records, T steps of a sequence, D dimensions. A missing modality reaches an operator as zeros and a
+False in its mask, whatever the caller's rows held, NaN included.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def masked(
+    dims: Mapping[str, int], features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Check a batch and zero its absent rows.
+
+    Args:
+        dims: the length of each feature the operator was built for.
+        features: features[name] is (B, D_name), or (B, T, D_name) for a sequence.
+        present: present[name] is (B,) bool, or (B, T) for a sequence.
+
+    Returns:
+        For every name of `dims`, sorted: (B, D_name), zero where absent, and (B,) bool. A sequence is
+        the mean of its present steps. A name missing from either mapping is absent in every row.
+
+    Raises:
+        ValueError: an unknown name, a wrong shape or type, or nothing to tell B from.
+    """
+    for name in {*features, *present} - set(dims):
+        raise ValueError(f"unknown feature {name!r}; this fusion takes {', '.join(sorted(dims))}")
+    given = [*features.values(), *present.values()]
+    if not given:
+        raise ValueError(f"no feature given; this fusion takes {', '.join(sorted(dims))}")
+    sizes = {len(tensor) for tensor in given}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"features and presence disagree on the number of records: {sorted(sizes)}"
+        )
+    like = next(iter(features.values()), torch.zeros(0, device=given[0].device))
+    batch = sizes.pop()
+    values, masks = {}, {}
+    for name in sorted(dims):
+        if name in features and name in present:
+            _check(name, dims[name], features[name], present[name])
+            values[name], masks[name] = _zeroed(features[name], present[name])
+        else:
+            values[name] = like.new_zeros((batch, dims[name]))
+            masks[name] = torch.zeros(batch, dtype=torch.bool, device=like.device)
+    return values, masks
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Each row divided by its length; a zero row stays zero, and nothing overflows. (B, D) -> (B, D)
+
+    Dividing by the largest entry first makes the length at least 1 for any row but zero, so that no
+    epsilon bends small vectors.
+    """
+    if vectors.shape[-1] == 0:
+        return vectors
+    peak = vectors.abs().amax(dim=-1, keepdim=True)
+    scaled = vectors / torch.where(peak > 0, peak, 1)
+    return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp_min(1)
+
+
+def _check(name: str, dim: int, feature: Tensor, mask: Tensor) -> None:
+    if feature.dim() not in (2, 3) or feature.shape[-1] != dim:
+        raise ValueError(f"feature {name!r}: expected (B, {dim}), got {tuple(feature.shape)}")
+    if mask.dtype != torch.bool or mask.shape != feature.shape[:-1]:
+        raise ValueError(
+            f"present[{name!r}]: expected bool of shape {tuple(feature.shape[:-1])}, "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+
+
+def _zeroed(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    clean = torch.where(mask[..., None], feature, 0)
+    if feature.dim() == 2:
+        return clean, mask
+    steps = mask.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
+    return clean.sum(dim=1) / steps, mask.any(dim=1)  # (B, T, D) -> (B, D)

@@ -1,0 +1,71 @@
+"""One wide Parquet table of a run: metadata and every vector as list<float>, part by part."""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import PolyfuseError
+from pipeline.files import FORMAT, TEMPORARY
+from pipeline.store import Part
+
+if TYPE_CHECKING:
+    from pipeline.results import Run
+
+
+def export(run: "Run", out: Path) -> Path:
+    """Write record_id, outcome, present, the source's columns, then <name>_vector per feature and model.
+
+    Vectors are list<float> (a sequence of frames: list<list<float>>), null where there is none; dots
+    in names become underscores. One part at a time is in memory, and `out` appears when it is whole.
+
+    Raises:
+        PolyfuseError: `out` can't be written.
+    """
+    snapshot = run.snapshot
+    folders = [f"features/{n}" for n in run.feature_names] + [f"fused/{n}" for n in run.model_names]
+    columns = {folder: snapshot.parts(folder) for folder in folders}
+    temporary = out.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    writer = None
+    try:
+        for i, part in enumerate(snapshot.parts("records")):
+            table = _wide(part, {folder: parts[i] for folder, parts in columns.items()})
+            if writer is None:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                writer = pq.ParquetWriter(temporary, table.schema, use_dictionary=False)
+            writer.write_table(table)
+        if writer is None:
+            raise PolyfuseError(f"{run.path} has no records to export yet")
+        writer.close()
+        os.replace(temporary, out)
+    except OSError as err:
+        raise PolyfuseError(f"can't write {out}: {err.strerror or err}") from err
+    finally:
+        if writer is not None:
+            writer.close()
+        with contextlib.suppress(OSError):  # never made, or moved into place
+            temporary.unlink()
+    return out
+
+
+def _wide(records: Part, vectors: dict[str, Part]) -> pa.Table:
+    table = pq.read_table(records.path)
+    for folder, part in vectors.items():
+        assert part.number == records.number, f"{folder} and records/ differ in their parts"
+        name = folder.split("/", 1)[1].replace(".", "_") + "_vector"
+        while name in table.column_names:  # a source column, or `a.b` beside `a_b`
+            name += "_"
+        column = pq.read_table(part.path, columns=["vector"])["vector"]
+        table = table.append_column(name, column.cast(_plain(column.type)))
+    return table.replace_schema_metadata({"format": str(FORMAT)})
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The same nesting with lists of any length: what every reader takes for an array."""
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return kind

@@ -1,0 +1,268 @@
+"""Building and auditing a FAISS index over one folder of vectors.
+
+Ids are dense row numbers that stay with their record from one version to the next. Vectors stream in
+part by part; only the index itself holds them all. A few hundred are withheld as queries until the
+cheapest search settings with recall@10 >= 0.99 are found, then added. With threads=1 the same parts
+give the same bytes; several threads link an HNSW graph in another order each time.
+"""
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline import files, index_ladder, index_manifest, index_recall
+from pipeline.errors import PolyfuseError
+from pipeline.index_engine import METRICS, Engine
+from pipeline.index_manifest import Manifest
+from pipeline.index_open import open_index
+from pipeline.index_rows import IdBinding, Rows, write_rows
+from pipeline.index_vectors import PartVectors
+from pipeline.store import Part, Snapshot
+
+_QUERIES = 256
+_SEED = 0
+_CONSTRUCTION = 100  # efConstruction
+
+
+def build_index(
+    name: str,
+    vectors: Sequence[Part],
+    records: Sequence[Part],
+    folder: Path,
+    *,
+    metric: str,
+    memory: int,
+    snapshot: Snapshot,
+    identities: dict[str, dict[str, Any]],
+    threads: int,
+) -> Path:
+    """Write the next version of an index and make it the current one.
+
+    Args:
+        name: of the feature or model.
+        vectors: the parts of features/<name> or fused/<name>.
+        records: the parts of records/, row for row the same records.
+        folder: RUN/index/<name>.
+        metric: cosine | ip | l2.
+        memory: the most bytes the index may take.
+        snapshot: which state of the run the parts are.
+        identities: of everything the vectors were made with; for a model also its features'.
+        threads: FAISS threads. 1 makes the bytes reproducible.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        PolyfuseError: the parts do not fit each other, or nothing fits the memory cap.
+    """
+    faiss.omp_set_num_threads(threads)
+    _check_pairs(name, vectors, records)
+    source = PartVectors(vectors, metric)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{files.TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        masks = _usable(source, records, _needs(name, identities))
+        binding = IdBinding(_earlier_rows(folder))
+        ids = write_rows(temporary / "rows.parquet", records, _split(masks, vectors), binding)
+        built = _Build(source, np.flatnonzero(masks), ids, binding.next_id, memory)
+        built.fill()
+        faiss.write_index(built.index, str(temporary / "index.faiss"))
+        manifest = Manifest(
+            name=name,
+            type=built.rung.factory,
+            metric=metric,
+            dim=source.dim,
+            counts={"rows": len(ids), "indexed": len(built.positions), "next_id": binding.next_id},
+            snapshot={"version": snapshot.version, "digest": snapshot.digest},
+            identities=identities,
+            search=dict(built.settings),
+            recall=built.recall,
+            memory={"cap": memory, "estimate": built.rung.bytes},
+            files={file: _describe(temporary / file) for file in index_manifest.FILES},
+            folder=vectors[0].path.parent.relative_to(snapshot.run).as_posix(),
+            faiss=faiss.__version__,
+        )
+        return index_manifest.publish(folder, temporary, manifest)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def verify_index(run: Path, name: str) -> list[str]:
+    """Audit the current version: digests, ids against rows, rows against records. Empty when sound."""
+    place = f"index/{name}"
+    try:
+        opened = open_index(run, name, full=True)
+    except PolyfuseError as err:
+        return [f"{place}: {err}"]
+    rows, problems = opened.rows, []
+    if not np.array_equal(np.sort(opened.engine.ids), np.sort(rows.ids[rows.indexed])):
+        problems.append(f"{place}: the ids in index.faiss are not those that rows.parquet gives")
+    if len(np.unique(rows.ids)) != len(rows.ids):
+        problems.append(f"{place}: an id occurs twice in rows.parquet")
+    parts = opened.snapshot.parts("records")
+    if any(not part.path.exists() for part in parts):
+        return [*problems, f"{place}: older than the run; build it with `polyfuse index CONFIG`"]
+    start = 0
+    for part in parts:
+        expected = pq.read_table(part.path, columns=["record_id"])["record_id"].combine_chunks()
+        if not rows.record_ids.slice(start, part.rows).equals(expected):
+            problems.append(f"{place}: rows.parquet differs from records/{part.path.name}")
+        start += part.rows
+    return problems
+
+
+@dataclass
+class _Build:
+    """The index while it grows. positions: (n,) the rows to index; ids: (N,) of every row."""
+
+    source: PartVectors
+    positions: np.ndarray
+    ids: np.ndarray
+    next_id: int
+    memory: int
+
+    def __post_init__(self) -> None:
+        count = len(self.positions)
+        random = np.random.default_rng(_SEED)
+        held = np.sort(random.choice(self.positions, min(_QUERIES, count // 20), replace=False))
+        self.held = held
+        self.kept = np.setdiff1d(self.positions, held, assume_unique=True)
+        self.rung = index_ladder.choose(
+            count, self.source.dim, self.memory, trainable=len(self.kept)
+        )
+        sample = np.sort(random.choice(self.kept, self.rung.train, replace=False))
+        self.index = _empty(self.rung, self.source.dim, self.source.metric)
+        if self.rung.train:
+            self.index.train(self.source.take(sample))
+
+    def fill(self) -> None:
+        """Add every vector but the queries, measure, add the queries."""
+        queries = self.source.take(self.held)
+        metric = METRICS[self.source.metric]
+        k = min(index_recall.K, len(self.kept))
+        exact = index_recall.ExactNeighbours(queries, k, metric)
+        wanted = np.zeros(len(self.source), bool)
+        wanted[self.kept] = True
+        for start, matrix, _ in self.source.blocks():
+            mine = wanted[start : start + len(matrix)]
+            block = np.ascontiguousarray(matrix[mine])
+            self.index.add_with_ids(block, self.ids[start : start + len(matrix)][mine])
+            exact.add(block)
+        self.settings, value = self._calibrate(exact)
+        self.recall = {
+            "k": index_recall.K,
+            "value": value,
+            "target": index_recall.TARGET,
+            "queries": len(queries),
+            "against": "exact search over the same rows, queries withheld, ties within "
+            f"{index_recall.TOLERANCE:g}",
+        }
+        if len(self.held):
+            self.index.add_with_ids(queries, self.ids[self.held])
+
+    def _calibrate(
+        self, exact: index_recall.ExactNeighbours
+    ) -> tuple[Mapping[str, int], float | None]:
+        position = np.full(self.next_id, -1, np.int64)
+        position[self.ids] = np.arange(len(self.ids))
+        engine = Engine(
+            self.index,
+            self.source.metric,
+            {},
+            lambda ids: self.source.take(position[ids]),
+            self.next_id,
+        )
+
+        def search(queries: np.ndarray, k: int, settings: Mapping[str, int]) -> np.ndarray:
+            scores, _ = engine.search(queries, k, settings=settings)
+            return scores**2 if self.source.metric == "l2" else -scores
+
+        return index_recall.calibrate(search, exact, _steps(self.rung, search, exact))
+
+
+def _steps(
+    rung: index_ladder.Rung, search: index_recall.Search, exact: index_recall.ExactNeighbours
+) -> Iterator[Mapping[str, int]]:
+    """Search settings to try, cheapest first."""
+    if rung.factory.startswith("HNSW"):
+        yield from ({"efSearch": 2**power} for power in range(4, 12))
+        return
+    if not rung.lists:
+        yield {}
+        return
+    rerank = {}
+    if rung.lossy:  # how many candidates suffice is known from looking into every list
+        everywhere = [{"nprobe": rung.lists, "rerank": factor} for factor in (4, 10, 40)]
+        rerank = {"rerank": index_recall.calibrate(search, exact, everywhere)[0]["rerank"]}
+    yield from ({"nprobe": 2**power, **rerank} for power in range(rung.lists.bit_length()))
+
+
+def _empty(rung: index_ladder.Rung, dim: int, metric: str) -> Any:
+    """The untrained index; HNSW and Flat take no ids of their own."""
+    if rung.lists:
+        index = faiss.index_factory(dim, rung.factory, METRICS[metric])
+        if isinstance(index, faiss.IndexIVFPQ):
+            index.use_precomputed_table = -1  # it may exceed the index many times over
+            index.do_polysemous_training = False  # most of the time, for a search we never make
+        return index
+    inner = faiss.index_factory(dim, rung.factory, METRICS[metric])
+    if isinstance(inner, faiss.IndexHNSW):
+        inner.hnsw.efConstruction = _CONSTRUCTION
+    index = faiss.IndexIDMap(inner)
+    index.own_fields = True
+    inner.this.disown()
+    return index
+
+
+def _check_pairs(name: str, vectors: Sequence[Part], records: Sequence[Part]) -> None:
+    if [(p.number, p.rows) for p in vectors] != [(p.number, p.rows) for p in records]:
+        raise PolyfuseError(
+            f"index {name}: its {len(vectors)} parts are not row for row those of records/ "
+            f"({len(records)} parts): finish with `polyfuse run CONFIG`"
+        )
+
+
+def _needs(name: str, identities: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The features a model's vectors come from; none where that can't be told from the identities."""
+    inputs = [other for other in identities if other != name]
+    return [] if any("inputs" in identities[other]["settings"] for other in inputs) else inputs
+
+
+def _usable(source: PartVectors, records: Sequence[Part], needs: Sequence[str]) -> np.ndarray:
+    """(N,) bool: rows that can be found. A record that has nothing has no neighbours either, even
+    where its model gives it a vector."""
+    masks = []
+    for part, (_, _, usable) in zip(records, source.blocks(), strict=True):
+        present = pq.read_table(part.path, columns=["present"])["present"].to_pylist()
+        some = [not set(needs).isdisjoint(has) if needs else bool(has) for has in present]
+        masks.append(usable & np.array(some, bool))
+    return np.concatenate(masks)
+
+
+def _split(mask: np.ndarray, parts: Sequence[Part]) -> list[np.ndarray]:
+    return np.split(mask, np.cumsum([part.rows for part in parts])[:-1])
+
+
+def _earlier_rows(folder: Path) -> Rows | None:
+    """Who has which id so far. A damaged version binds nobody: the ids start anew."""
+    version = index_manifest.current(folder)
+    if version is None:
+        return None
+    try:
+        manifest = index_manifest.read_manifest(version)
+        index_manifest.check_files(version, manifest)
+    except PolyfuseError:
+        return None
+    return Rows(version / "rows.parquet", manifest.counts["next_id"])
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"sha256": files.sha256_of(path), "bytes": path.stat().st_size}

@@ -1,0 +1,153 @@
+"""An index on disk: RUN/index/<name>/v0000001/ with its manifest, and the pointer to the current one.
+
+Light: no FAISS here, so that listing indexes costs nothing.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from encoders.base import Identity
+from pipeline import files
+from pipeline.errors import PolyfuseError, Refused
+
+FILES = ("index.faiss", "rows.parquet")
+_KEEP = 2  # versions: the current one, and the one that readers may still have open
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json.
+
+    type: FAISS factory string; counts: rows, indexed, next_id; snapshot: version and digest of the
+    run's state it was built from; parts: folder, and digest over the vector parts; identities: of the
+    encoders and models by name; search: calibrated settings; recall: what was measured, how; memory:
+    cap, estimate and size on disk, in bytes; files: sha256 and bytes of both.
+    """
+
+    name: str
+    type: str
+    metric: str
+    dim: int
+    counts: Mapping[str, int]
+    snapshot: Mapping[str, Any]
+    identities: Mapping[str, Mapping[str, Any]]
+    search: Mapping[str, int]
+    recall: Mapping[str, Any]
+    memory: Mapping[str, int]
+    files: Mapping[str, Mapping[str, Any]]
+    folder: str
+    faiss: str
+
+    def identity(self, name: str) -> Identity:
+        """Of a feature or a model."""
+        return Identity(**self.identities[name])
+
+    def to_json(self) -> bytes:
+        """The file."""
+        return files.to_json(asdict(self))
+
+
+def current(folder: Path) -> Path | None:
+    """The current version's folder of RUN/index/<name>, or None."""
+    pointer = folder / "current.json"
+    return folder / files.read_json(pointer)["version"] if pointer.exists() else None
+
+
+def read_manifest(version: Path) -> Manifest:
+    """Read manifest.json of one version.
+
+    Raises:
+        PolyfuseError: it is missing, damaged or of another format.
+    """
+    try:
+        data = files.read_json(version / "manifest.json")
+        if data.pop("format") != files.FORMAT:
+            raise PolyfuseError(
+                f"{version} has another format: build it with `polyfuse index CONFIG`"
+            )
+        return Manifest(**{field.name: data[field.name] for field in fields(Manifest)})
+    except (OSError, ValueError, KeyError) as err:
+        raise PolyfuseError(
+            f"{version}/manifest.json can't be read ({type(err).__name__}): "
+            "build the index again with `polyfuse index CONFIG`"
+        ) from err
+
+
+def names(run: Path) -> list[str]:
+    """The indexes a run has."""
+    return sorted(pointer.parent.name for pointer in (run / "index").glob("*/current.json"))
+
+
+def next_version(folder: Path) -> str:
+    """The name after every version that exists."""
+    numbers = [int(path.name[1:]) for path in folder.glob("v*") if path.name[1:].isdigit()]
+    return f"v{max(numbers, default=0) + 1:07d}"
+
+
+def publish(folder: Path, temporary: Path, manifest: Manifest) -> Path:
+    """Move a finished temporary folder into place, point to it and drop versions nobody opens."""
+    for name in FILES:
+        _sync(temporary / name)
+    files.publish(temporary / "manifest.json", manifest.to_json())
+    _sync(temporary)
+    version = folder / next_version(folder)
+    os.rename(temporary, version)
+    _sync(folder)
+    files.publish(folder / "current.json", files.to_json({"version": version.name}))
+    for old in sorted(folder.glob("v*"))[:-_KEEP]:
+        shutil.rmtree(old)
+    return version
+
+
+def check_files(version: Path, manifest: Manifest, *, full: bool = False) -> None:
+    """Compare both files with their digests before anything parses them.
+
+    The whole files at the first opening on a machine; after that size, time and inode against a
+    note in the user's cache folder, so that a mapped index opens at once.
+
+    Raises:
+        Refused: a file is missing or its bytes are not those that were written.
+    """
+    for name in FILES:
+        path, wanted = version / name, manifest.files[name]
+        if not path.exists():
+            raise Refused(f"{path} is missing: build it again with `polyfuse index CONFIG`")
+        note = _note(path)
+        stamp = _stamp(path, wanted["sha256"])
+        if not full and note.exists() and note.read_bytes() == stamp:
+            continue
+        if path.stat().st_size != wanted["bytes"] or files.sha256_of(path) != wanted["sha256"]:
+            raise Refused(
+                f"{path} is damaged: its bytes are not those of its manifest; "
+                "build it again with `polyfuse index CONFIG`"
+            )
+        try:
+            files.publish(note, stamp)
+        except OSError:
+            pass  # no writable cache folder: checked in full next time too
+
+
+def _stamp(path: Path, sha256: str) -> bytes:
+    stat = path.stat()
+    return files.to_json(
+        {"sha256": sha256, "size": stat.st_size, "time": stat.st_mtime_ns, "inode": stat.st_ino}
+    )
+
+
+def _note(path: Path) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    return Path(cache, "polyfuse", "checked", f"{key}.json")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,76 @@
+"""Opening an index: digests first, then FAISS under load limits, mapped rather than read."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from pipeline import index_manifest
+from pipeline.errors import PolyfuseError
+from pipeline.index_engine import Engine
+from pipeline.index_manifest import Manifest
+from pipeline.index_rows import Rows
+from pipeline.index_vectors import PartVectors
+from pipeline.store import Snapshot
+
+_loading = threading.Lock()  # FAISS's load limits are global
+
+
+@dataclass(frozen=True)
+class OpenIndex:
+    """One version of an index, ready to search. snapshot: the state of the run it was built from."""
+
+    manifest: Manifest
+    engine: Engine
+    rows: Rows
+    snapshot: Snapshot
+
+
+def open_index(run: Path, name: str, *, full: bool = False) -> OpenIndex:
+    """Open the current version of RUN/index/<name>; `full` checks all bytes even if noted as checked.
+
+    Raises:
+        PolyfuseError: there is no such index.
+        Refused: its files are not those that its manifest names.
+    """
+    version = index_manifest.current(run / "index" / name)
+    if version is None:
+        known = index_manifest.names(run)
+        hint = f"there are: {', '.join(known)}" if known else "run `polyfuse index CONFIG` first"
+        raise PolyfuseError(f"{run} has no index {name!r}; {hint}")
+    manifest = index_manifest.read_manifest(version)
+    index_manifest.check_files(version, manifest, full=full)
+    rows = Rows(version / "rows.parquet", manifest.counts["next_id"])
+    snapshot = Snapshot(run, manifest.snapshot["version"], manifest.snapshot["digest"])
+
+    def read(ids: np.ndarray) -> np.ndarray:
+        source = PartVectors(snapshot.parts(manifest.folder), manifest.metric)
+        return source.take(rows.positions(ids))
+
+    index = read_index(version / "index.faiss", manifest.type)
+    engine = Engine(index, manifest.metric, manifest.search, read, rows.next_id)
+    return OpenIndex(manifest, engine, rows, snapshot)
+
+
+def read_index(path: Path, factory: str) -> Any:
+    """Map a file whose digest has been checked. Never a pickle.
+
+    Raises:
+        PolyfuseError: FAISS can't read it (for example an older version of FAISS).
+    """
+    size = path.stat().st_size
+    flags = faiss.IO_FLAG_MMAP if factory.startswith("IVF") else faiss.IO_FLAG_MMAP_IFC
+    with _loading:
+        # Nothing inside can be larger than the file, nor be repeated more often than it has bytes.
+        faiss.set_deserialization_vector_byte_limit(max(size, 1 << 20))
+        faiss.set_deserialization_loop_limit(max(size, 1 << 20))
+        try:
+            return faiss.read_index(str(path), flags | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+        except RuntimeError as err:
+            raise PolyfuseError(
+                f"{path}: FAISS {faiss.__version__} can't read it; build it again with "
+                "`polyfuse index CONFIG`"
+            ) from err

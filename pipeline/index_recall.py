@@ -1,0 +1,66 @@
+"""Recall against exact search, tie-tolerant, on queries that are not in the index.
+
+Q queries, k neighbours. Internally smaller is nearer: L2 is FAISS's squared distance, an inner
+product is negated, so that one order serves both.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import faiss
+import numpy as np
+
+K = 10
+TARGET = 0.99
+TOLERANCE = (
+    1e-6  # relative to the squared lengths: rounding of equal distances, not a second chance
+)
+
+Settings = Mapping[str, int]
+# (queries, k, settings) -> (Q, k) distances, smaller is nearer, inf where there is none
+Search = Callable[[np.ndarray, int, Settings], np.ndarray]
+
+
+class ExactNeighbours:
+    """The distances of the k nearest, kept up to date while the vectors stream by."""
+
+    def __init__(self, queries: np.ndarray, k: int, metric: int) -> None:
+        self.queries = queries
+        self.metric = metric
+        self.distances = np.full((len(queries), k), np.inf, np.float32)
+
+    def add(self, block: np.ndarray) -> None:
+        """Take (n, D) more vectors into account."""
+        k = min(self.distances.shape[1], len(block))
+        if not k or not len(self.queries):
+            return
+        found, _ = faiss.knn(self.queries, block, k, metric=self.metric)
+        near = -found if self.metric == faiss.METRIC_INNER_PRODUCT else found
+        merged = np.concatenate([self.distances, near], axis=1)
+        self.distances = np.sort(merged, axis=1)[:, : self.distances.shape[1]]
+
+    def recall(self, found: np.ndarray) -> float:
+        """Share of results as near as the true k-th neighbour. (Q, k) -> [0, 1]"""
+        last = self.distances[:, -1:]
+        scale = np.maximum((self.queries**2).sum(axis=1, keepdims=True), np.abs(last))
+        return float((found <= last + TOLERANCE * scale).mean())
+
+
+def calibrate(
+    search: Search, exact: ExactNeighbours, steps: Iterable[Settings]
+) -> tuple[Settings, float | None]:
+    """The first of `steps` (cheapest first) that reaches TARGET, else the best of them.
+
+    Returns:
+        The settings and their recall; None where there are no queries to measure with.
+    """
+    best: tuple[Settings, float] | None = None
+    for settings in steps:
+        if not len(exact.queries):
+            return settings, None
+        value = exact.recall(search(exact.queries, exact.distances.shape[1], settings))
+        if best is None or value > best[1]:
+            best = settings, value
+        if value >= TARGET:
+            break
+    assert best is not None, "an index type without settings still has one: the empty one"
+    return best

@@ -1,0 +1,152 @@
+"""What a run left behind, for scripts: `Run("runs/products").vectors("image")`.
+
+Everything is read through one snapshot, taken when the Run is made, so that a writer at work changes
+nothing under a reader. Light: FAISS and torch are imported by the first search.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from pipeline import index_manifest, schemas
+from pipeline.errors import ConfigError
+from pipeline.saved import SavedRun, load_saved
+from pipeline.store import Part, Snapshot
+
+if TYPE_CHECKING:
+    from pipeline.search import Hit, Searcher
+
+
+class Run:
+    """A run's results, read-only.
+
+    path: the folder called `output` in the configuration.
+
+    Raises:
+        PolyfuseError: the folder holds no run, or nothing of it is finished.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.saved: SavedRun = load_saved(self.path)
+        self.snapshot = Snapshot.latest(self.path)
+        self._searchers: dict[str, Searcher] = {}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, snapshot {self.snapshot.version})"
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The features that have vectors."""
+        return self._names("features/")
+
+    @property
+    def model_names(self) -> list[str]:
+        """The models that have fused vectors."""
+        return self._names("fused/")
+
+    def records(self) -> ds.Dataset:
+        """record_id, outcome, present and the source's scalar columns, one row per record."""
+        return self._dataset("records")
+
+    def features(self, name: str) -> ds.Dataset:
+        """record_id and vector (null where absent or failed) of one feature."""
+        return self._dataset(f"features/{self._known(name, self.feature_names)}")
+
+    def fused(self, model: str = "concat") -> ds.Dataset:
+        """record_id, vector, and what else the model gives."""
+        return self._dataset(f"fused/{self._known(model, self.model_names)}")
+
+    def errors(self) -> ds.Dataset:
+        """One row for every (record, feature) that failed: stage, reason, message, attempts."""
+        if "errors" not in self._folders:
+            return ds.dataset(schemas.ERRORS.empty_table())
+        return self._dataset("errors")
+
+    def vectors(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """All vectors of a feature or model, in the order of records().
+
+        Returns:
+            (N,) record_ids and (N, D) float32; NaN rows where there is no vector. A sequence of
+            frames is the mean of its frames.
+        """
+        known = [*self.feature_names, *self.model_names]
+        name = self._known(name, known)
+        parts = self._parts(f"features/{name}" if name in self.feature_names else f"fused/{name}")
+        ids: list[np.ndarray] = []
+        matrix, start = np.empty((0, 0), np.float32), 0
+        for part in parts:
+            table = pq.read_table(part.path, columns=["record_id", "vector"])
+            block, valid = schemas.matrix_of(table["vector"])
+            if not matrix.size:  # one allocation: a list of blocks would need it all twice
+                matrix = np.empty((sum(p.rows for p in parts), block.shape[1]), np.float32)
+            rows = matrix[start : start + len(block)]
+            rows[:] = block
+            rows[~valid] = np.nan
+            ids.append(table["record_id"].to_numpy())
+            start += len(block)
+        return np.concatenate(ids), matrix
+
+    def indexes(self) -> list[dict[str, Any]]:
+        """The manifest of every index: name, type, metric, dim, counts, recall, identities ..."""
+        folders = [self.path / "index" / name for name in index_manifest.names(self.path)]
+        versions = [version for folder in folders if (version := index_manifest.current(folder))]
+        return [dataclasses.asdict(index_manifest.read_manifest(version)) for version in versions]
+
+    def searcher(self, index: str | None = None) -> "Searcher":
+        """An index opened once and kept: see `pipeline.search.Searcher`."""
+        from pipeline.search import Searcher, default_index
+
+        name = index or default_index(self.path, self.saved)
+        if name not in self._searchers:
+            self._searchers[name] = Searcher(self.path, name)
+        return self._searchers[name]
+
+    def search(
+        self, query: Mapping[str, Any] | None = None, *, index: str | None = None, **options: Any
+    ) -> "list[Hit]":
+        """Nearest records; arguments as for `pipeline.search.Searcher.search`.
+
+        Example:
+            run.search({"text": "red shoe"}, where="price < 50", k=5)
+        """
+        return self.searcher(index).search(query, **options)
+
+    def export(self, out: str | Path) -> Path:
+        """Write one wide Parquet table: see `pipeline.export`."""
+        from pipeline.export import export
+
+        return export(self, Path(out))
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        return self.snapshot.folders()
+
+    def _names(self, prefix: str) -> list[str]:
+        return [name.removeprefix(prefix) for name in self._folders if name.startswith(prefix)]
+
+    def _known(self, name: str, known: list[str]) -> str:
+        if name not in known:
+            raise ConfigError(
+                f"{self.path} has no {name!r}; there are: {', '.join(known) or 'none'}"
+            )
+        return name
+
+    def _parts(self, folder: str) -> list[Part]:
+        return self.snapshot.parts(folder)
+
+    def _dataset(self, folder: str) -> ds.Dataset:
+        """Lazy: only the parts of this snapshot, whatever else lies in the folder."""
+        paths = [str(part.path) for part in self._parts(folder)]
+        return ds.dataset(paths, schema=_schema(paths[0]), format="parquet")
+
+
+def _schema(path: str) -> pa.Schema:
+    return pq.read_schema(path).remove_metadata()

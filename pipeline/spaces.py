@@ -1,0 +1,208 @@
+"""How one index compares: a single feature, blocks side by side, or a learned vector.
+
+A query is a list of weighted terms; only the proportions of its weights matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fusion.blocks import blocks
+from pipeline.errors import ConfigError
+from pipeline.index_open import OpenIndex
+from pipeline.index_vectors import unit
+from pipeline.query import Term
+from pipeline.saved import SavedRun
+
+if TYPE_CHECKING:
+    from fusion.base import Fusion
+
+_CANDIDATES = 200  # rescored at least this many, and this many times k
+_CANDIDATES_PER_RESULT = 10
+_FILTERED = 2  # times as many under a filter
+
+Ranked = tuple[np.ndarray, np.ndarray]  # ids (n,) int64, scores (n,), falling
+
+
+class Space(Protocol):
+    """What an index may be asked."""
+
+    @property
+    def features(self) -> Mapping[str, int]:
+        """Name -> D of what a query may consist of."""
+        ...
+
+    def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
+        """The k best of the allowed ids for the weighted terms."""
+        ...
+
+    def terms_of(self, id: int, weight: float) -> list[Term]:
+        """What an indexed record asks for when it is the query."""
+        ...
+
+
+def space_of(run: Path, saved: SavedRun, opened: OpenIndex) -> Space:
+    """The way this index compares."""
+    name = opened.manifest.name
+    if name not in saved.config.models:
+        return FeatureSpace(opened)
+    if saved.config.models[name].name == "concat":
+        options = saved.config.models[name].options
+        return BlockSpace(opened, options.get("weights", {}))
+    return FusedSpace(opened, run / "models" / name)
+
+
+class FeatureSpace:
+    """One feature, or any index asked by its own vectors.
+
+    cosine: score = sum_t w_t cos_t. ip: sum_t w_t <q_t, x>. l2: minus the distance to the weighted
+    mean of the terms.
+    """
+
+    def __init__(self, opened: OpenIndex) -> None:
+        self.opened = opened
+        self.features = {opened.manifest.name: opened.manifest.dim}
+
+    def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
+        """One search in the index, by the weighted sum of the terms."""
+        metric = self.opened.manifest.metric
+        total = sum(t.weight if metric == "l2" else abs(t.weight) for t in terms)
+        if not total > 0:
+            raise ConfigError("l2: the weights of a query must have a positive sum")
+        vectors = np.stack([t.vector for t in terms])
+        vectors = unit(vectors) if metric == "cosine" else vectors
+        weights = np.array([t.weight / total for t in terms], np.float32)
+        query = (weights[:, None] * vectors).sum(axis=0)
+        if metric != "l2" and not query.any():
+            raise ConfigError("the terms of the query cancel each other out")
+        scores, ids = self.opened.engine.search(query[None], k, allowed)
+        length = np.linalg.norm(query) if metric == "cosine" and len(terms) > 1 else 1
+        return ids[0], scores[0] * length
+
+    def terms_of(self, id: int, weight: float) -> list[Term]:
+        """The stored vector."""
+        return [_stored(self.opened, id, weight)]
+
+
+class BlockSpace:
+    """A concatenation: candidates by inner product, then rescored over what both sides have.
+
+    score(record) = sum_t w_t b_t cos_t / sum_t |w_t| b_t over the terms t whose feature the record
+    has; b_t is the model's weight of the feature, cos_t the cosine of query and record in its block.
+    So a record scores the same for an image whatever else it has.
+    """
+
+    def __init__(self, opened: OpenIndex, weights: Mapping[str, float]) -> None:
+        self.opened = opened
+        manifest = opened.manifest
+        dims = {n: manifest.identity(n).dim for n in manifest.identities if n != manifest.name}
+        placed = blocks(dims, weights)
+        self.blocks = {name: block for name, block in placed.items() if block.weight > 0}
+        self.features = {name: dims[name] for name in self.blocks}
+        self._having: dict[str, np.ndarray] = {}
+
+    def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
+        """Search by the terms, alone and together, and rescore what was found."""
+        total = sum(abs(t.weight) for t in terms)
+        terms = [Term(t.feature, unit(t.vector), t.weight / total) for t in terms]
+        filtered = allowed is not None
+        width = max(_CANDIDATES, _CANDIDATES_PER_RESULT * k) * (_FILTERED if filtered else 1)
+        ids = self._candidates(terms, width, allowed)
+        scores = self._rescore(terms, ids)
+        order = np.lexsort((ids, -scores))[:k]
+        return ids[order], scores[order]
+
+    def terms_of(self, id: int, weight: float) -> list[Term]:
+        """Every block that is not zero."""
+        vector = self.opened.engine.vectors(np.array([id]))[0]
+        found = {name: vector[b.start : b.stop] for name, b in self.blocks.items()}
+        return [Term(name, unit(block), weight) for name, block in found.items() if block.any()]
+
+    def _candidates(self, terms: list[Term], width: int, allowed: np.ndarray | None) -> np.ndarray:
+        """By each term alone among the records that have its feature, and by all terms together."""
+        asked = [([t], self._has(t.feature)) for t in terms]
+        if len(terms) > 1:
+            having = np.logical_or.reduce([self._has(t.feature) for t in terms])
+            asked.append((terms, having))
+        found = []
+        for some, having in asked:
+            mask = having if allowed is None else having & allowed
+            query = self._vector(some)
+            if query.any():
+                found.append(self.opened.engine.search(query[None], width, mask)[1][0])
+        return np.unique(np.concatenate(found))
+
+    def _vector(self, terms: list[Term]) -> np.ndarray:
+        """What the concatenation makes of the terms: inner product = sum_t w_t b_t cos_t."""
+        vector = np.zeros(self.opened.manifest.dim, np.float32)
+        for term in terms:
+            block = self.blocks[term.feature]
+            vector[block.start : block.stop] += term.weight * block.scale * term.vector
+        return vector
+
+    def _rescore(self, terms: list[Term], ids: np.ndarray) -> np.ndarray:
+        vectors = self.opened.engine.vectors(ids).astype(np.float64)
+        total, weight = np.zeros(len(ids)), np.zeros(len(ids))
+        for term in terms:
+            block, has = self.blocks[term.feature], self._has(term.feature)[ids]
+            cosine = vectors[:, block.start : block.stop] @ term.vector / block.scale
+            total += np.where(has, term.weight * block.weight * cosine, 0)
+            weight += np.where(has, abs(term.weight) * block.weight, 0)
+        return total / weight
+
+    def _has(self, feature: str) -> np.ndarray:
+        if feature not in self._having:
+            self._having[feature] = self.opened.rows.present([feature])
+        return self._having[feature]
+
+
+class FusedSpace:
+    """A learned fusion: the query goes through the model as the records did. score: the metric's."""
+
+    def __init__(self, opened: OpenIndex, folder: Path) -> None:
+        self.opened = opened
+        self.folder = folder
+        manifest = opened.manifest
+        self.features = {
+            n: manifest.identity(n).dim for n in manifest.identities if n != manifest.name
+        }
+
+    def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
+        """Fuse the terms, then search."""
+        name, features = self.opened.manifest.name, {t.feature for t in terms}
+        mixed = len(features) < len(terms) or (name in features and len(terms) > 1)
+        if mixed or any(t.weight != 1 for t in terms):
+            raise ConfigError(
+                f"{name} fuses one value of each feature, unweighted: "
+                "for a weighted or mixed query choose the index of a concat or of a feature"
+            )
+        query = terms[0].vector if name in features else self._fuse(terms)
+        scores, ids = self.opened.engine.search(query[None], k, allowed)
+        return ids[0], scores[0]
+
+    def terms_of(self, id: int, weight: float) -> list[Term]:
+        """The stored vector."""
+        return [_stored(self.opened, id, weight)]
+
+    def _fuse(self, terms: Sequence[Term]) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            output = self._model(
+                {t.feature: torch.from_numpy(t.vector)[None] for t in terms},
+                {t.feature: torch.ones(1, dtype=torch.bool) for t in terms},
+            )
+        return output.vector[0].numpy()
+
+    @cached_property
+    def _model(self) -> "Fusion":
+        from pipeline.fuse import load_model
+
+        return load_model(self.folder)
+
+
+def _stored(opened: OpenIndex, id: int, weight: float) -> Term:
+    return Term(opened.manifest.name, opened.engine.vectors(np.array([id]))[0], weight)

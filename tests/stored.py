@@ -1,0 +1,136 @@
+"""Small runs written straight to disk, without encoders or Ray: for tests of index, search, export."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+import fusion
+from pipeline import schemas
+from pipeline.config import RunConfig
+from pipeline.fuse import identify
+from pipeline.index import build_index
+from pipeline.indexing import wanted
+from pipeline.saved import SavedRun, Setting, identify_feature
+from pipeline.store import Snapshot, publish_snapshot, write_part
+
+
+def write_run(
+    run: Path,
+    features: dict[str, np.ndarray],
+    metadata: dict[str, list] | None = None,
+    *,
+    shard: int = 4096,
+    sequences: dict[str, list] | None = None,
+    concat: bool = False,
+    weights: dict[str, float] | None = None,
+    ids: list[str] | None = None,
+) -> Snapshot:
+    """records/, features/ and, where wanted, fused/concat/ of a run, and its snapshot.
+
+    features: (N, D) each; a row with NaN in it is absent.
+    """
+    sequences = sequences or {}
+    count = len(next(iter([*features.values(), *sequences.values()])))
+    ids = ids or [f"r{i:06d}" for i in range(count)]
+    metadata = metadata or {}
+    valid = {name: np.isfinite(matrix).all(axis=1) for name, matrix in features.items()}
+    valid |= {name: np.array([s is not None for s in rows]) for name, rows in sequences.items()}
+    if concat:
+        features = features | {"": fused(features, valid, weights or {})}
+    parts = []
+    for number, start in enumerate(range(0, count, shard)):
+        rows = slice(start, min(count, start + shard))
+        record_ids = pa.array(ids[rows], pa.string())
+        present = [[n for n in sorted(valid) if valid[n][i]] for i in range(rows.start, rows.stop)]
+        columns = {
+            "record_id": record_ids,
+            "outcome": pa.array(["ok"] * len(present)),
+            "present": pa.array(present, pa.list_(pa.string())),
+        } | {name: pa.array(values[rows]) for name, values in metadata.items()}
+        parts.append((number, write_part(run, "records", number, pa.table(columns))))
+        for name, matrix in features.items():
+            folder = f"features/{name}" if name else "fused/concat"
+            mask = valid.get(name, np.ones(count, bool))[rows]
+            vectors = schemas.vectors_array(matrix[rows], mask)
+            table = pa.table({"record_id": record_ids, "vector": vectors})
+            parts.append((number, write_part(run, folder, number, table)))
+        for name, lists in sequences.items():
+            dim = next(len(s[0]) for s in lists if s is not None)
+            table = pa.table(
+                {"record_id": record_ids, "vector": schemas.sequences_array(lists[rows], dim)}
+            )
+            parts.append((number, write_part(run, f"features/{name}", number, table)))
+    return publish_snapshot(run, parts, {"records": count})
+
+
+def fused(
+    features: dict[str, np.ndarray], valid: dict[str, np.ndarray], weights: dict[str, float]
+) -> np.ndarray:
+    """What the concat model gives."""
+    model = fusion.build("concat", {n: m.shape[1] for n, m in features.items()}, weights=weights)
+    tensors = {n: torch.from_numpy(m.astype(np.float32)) for n, m in features.items()}
+    present = {n: torch.from_numpy(valid[n]) for n in features}
+    return model(tensors, present).vector.numpy()
+
+
+def index(
+    snapshot: Snapshot,
+    name: str,
+    *,
+    metric: str = "cosine",
+    memory: int = 10**9,
+    identities: dict | None = None,
+) -> Path:
+    """Build RUN/index/<name>, one thread."""
+    folder = "fused/concat" if name == "concat" else f"features/{name}"
+    return build_index(
+        name,
+        snapshot.parts(folder),
+        snapshot.parts("records"),
+        snapshot.run / "index" / name,
+        metric=metric,
+        memory=memory,
+        snapshot=snapshot,
+        identities=identities or {name: {"encoder": "x", "dim": 1, "weights": "", "settings": {}}},
+        threads=1,
+    )
+
+
+def save_config(
+    run: Path, modalities: dict, *, weights: dict | None = None, **settings
+) -> SavedRun:
+    """RUN/config.yaml with the identities of real encoders and of the concat model."""
+    own = {"name": "concat", **({"weights": weights} if weights else {})}
+    config = RunConfig.model_validate(
+        {
+            "source": {"path": "x.csv"},
+            "modalities": modalities,
+            "output": str(run),
+            "models": {"concat": own},
+            **settings,
+        }
+    )
+    identities = {feature.name: identify_feature(feature) for feature in config.features()}
+    identities["concat"] = identify(config, "concat", identities)
+    saved = SavedRun(config, identities, {name: Setting() for name in identities}, {})
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(saved.to_yaml())
+    return saved
+
+
+def index_all(snapshot: Snapshot, saved: SavedRun, **options) -> None:
+    """An index for every feature, and one for concat."""
+    for job in wanted(saved):
+        build_index(
+            job.name,
+            snapshot.parts(job.folder),
+            snapshot.parts("records"),
+            snapshot.run / "index" / job.name,
+            metric=options.get("metric", job.metric) if job.name != "concat" else "ip",
+            memory=options.get("memory", 10**9),
+            snapshot=snapshot,
+            identities=job.identities,
+            threads=1,
+        )
