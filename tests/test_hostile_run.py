@@ -107,7 +107,7 @@ def test_every_file_is_a_finite_vector_or_one_error_for_each_feature(done):
 
 
 def test_outcomes_follow_from_vectors_and_errors(done):
-    kinds, folder = done
+    _, folder = done
     errors = set(pd.read_parquet(folder / "errors")["record_id"])
     records = pd.read_parquet(folder / "records").set_index("record_id")
     for path, record in records.iterrows():
