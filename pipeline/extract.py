@@ -21,7 +21,7 @@ from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError, Reason
 from pipeline import expression, schemas
 from pipeline.config import Feature, ModalityConfig, RunConfig
-from pipeline.isolate import Disposable, InActor
+from pipeline.isolate import ENDINGS, Disposable, InActor
 from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
 from pipeline.sources import Member, Row, Source, row_metadata
 from pipeline.sources.locations import fetch
@@ -274,7 +274,7 @@ def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
     for column in columns:
         found = streams.get(column.feature.stream)
         if isinstance(found, MediaError):
-            attempts = loader.decoder.attempts
+            attempts = loader.decoder.attempts if found.reason in ENDINGS else 0
             column.fail(row.record_id, loader.uri(row), loader.stage, found, attempts)
         elif found:
             column.add(row.record_id, loader.uri(row), found)
