@@ -16,10 +16,22 @@ import torch
 
 from encoders.base import Encoder, Prepared
 
-PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("auto", *sorted(DTYPES))
 PROBES = 256
 COSINE = 0.999
 _FLAGS = {"amx_bf16", "amx_tile"}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The number type that a resolved precision computes in.
+
+    Raises:
+        ValueError: no precision to compute in; `auto` must be resolved first.
+    """
+    if precision not in DTYPES:
+        raise ValueError(f"expected precision {' | '.join(DTYPES)}, got {precision!r}")
+    return DTYPES[precision]
 
 
 def resolve(precision: str, device: str = "cpu") -> str:

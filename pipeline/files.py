@@ -4,10 +4,12 @@ POSIX: temporary name in the same folder, fsync, then rename (or link, where the
 then fsync of the folder.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,21 @@ TEMPORARY = ".tmp-"
 
 def publish(path: Path, data: bytes) -> None:
     """Write `path` atomically, replacing what is there."""
-    temporary = _write_temporary(path, data)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, for what does not fit in memory; `path` appears when the block ends well.
+
+    After an error it does not appear, and what was written is removed.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    _sync(path.parent)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -27,14 +41,14 @@ def create(path: Path, data: bytes) -> bool:
 
     A hard link is exclusive and, unlike O_EXCL, never shows a half-written file.
     """
-    temporary = _write_temporary(path, data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with _temporary(path) as temporary:
+        temporary.write_bytes(data)
+        _sync(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    _sync(path.parent)
     return True
 
 
@@ -48,24 +62,29 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_bytes())
 
 
+def short_digest(data: Any) -> str:
+    """Sixteen hex digits over JSON values; the order of keys changes nothing."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-    with temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
