@@ -270,6 +270,13 @@ def _add(row: Row, columns: list[Column], loader: Loader) -> None:
             column.skip(row.record_id, ABSENT)
 
 
+def columns_read(config: RunConfig, modality: str) -> list[str]:
+    """The source columns that computing a modality needs: its own and those of the filter."""
+    where = config.source.where
+    filtering = sorted(expression.columns(where)) if where else []
+    return list(dict.fromkeys([config.column(modality), *filtering]))
+
+
 def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator[tuple[Row, bool]]:
     """Each row, and whether `source.where` keeps it. A row that can't be parsed is kept, as an error."""
     if not config.source.where:
