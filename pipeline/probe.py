@@ -42,23 +42,21 @@ def settle(
         ConfigError: fp16 on a CPU.
     """
     asked = config.precision
-    record: dict[str, Any]
-    try:
-        if asked != "auto":
+    if asked != "auto":
+        try:
             chosen = precision.resolve(asked, device)
-            record = {"asked": asked, "precision": chosen}
-        elif device == "cpu" and not remote and precision.resolve(asked) == "fp32":
-            chosen = "fp32"
-            record = {"asked": asked, "hardware": chosen, "precision": chosen}
-        else:
-            chosen, record = cluster.once(
-                _on_worker,
-                (feature, config, source, device),
-                cluster.resources_on(device),
-                f"{feature.name}: trying half precision",
-            )
-    except ValueError as err:
-        raise ConfigError(f"precision: {err}") from err
+        except ValueError as err:
+            raise ConfigError(f"precision: {err}") from err
+        return Setting(chosen, device), {"asked": asked, "precision": chosen}
+    if device == "cpu" and not remote and precision.resolve(asked) == "fp32":
+        record = {"asked": asked, "hardware": "fp32", "precision": "fp32"}
+        return Setting("fp32", device), record
+    chosen, record = cluster.once(
+        _on_worker,
+        (feature, config, source, device),
+        cluster.resources_on(device),
+        f"{feature.name}: trying half precision",
+    )
     return Setting(chosen, device), record
 
 
