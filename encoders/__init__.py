@@ -14,9 +14,11 @@ from encoders.base import Encoder, EncoderSpec, Identity
 
 @dataclass(frozen=True)
 class Entry:
-    """One catalogue line: {kind: "module:Class"}, a summary for people, and what it needs.
+    """One catalogue line.
 
-    network: a neural network, which runs on a GPU where there is one and has a precision.
+    targets: {kind: "module:Class"}, with the options as `Class.Options`; summary and needs: for
+    people; network: a neural network, which runs on a GPU where there is one and has a precision
+    (the others compute the same on every machine and are told neither).
     """
 
     targets: Mapping[str, str]

@@ -96,10 +96,7 @@ class TransformersAudio:
         Raw samples are padded to the longest, and the padding's frames left out of the pooling. A
         model trained without an attention mask notices the padding, which `encode` avoids.
         """
-        parts, owner, weight = pieces.owners(batch)
-        length = max(len(piece.values) for piece in parts)
-        moved = {"owner": owner.to(self._device), "weight": weight.to(self._device)}
-        return self._inputs(parts, len(parts), length) | moved
+        return pieces.tensors(batch, self._inputs, self._device)
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from encoders import pooling
 from encoders.checkpoint import quiet
+from encoders.precision import dtype_of
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Parameters of pre-training that no forward pass of ours reads.
 _UNUSED = ("mask_token", "masked_spec_embed")
 _ONE_TOKEN = ("cls_token", "class_embedding", "distillation_token")
@@ -176,13 +176,12 @@ def load(folder: Path, *, precision: str, device: str, pooling: str) -> Any:
     """
     from transformers import AutoModel
 
-    if precision not in DTYPES:
-        raise ValueError(f"expected precision {' | '.join(DTYPES)}, got {precision!r}")
+    dtype = dtype_of(precision)
     with quiet():
         try:
             model, report = AutoModel.from_pretrained(
                 folder,
-                dtype=DTYPES[precision],  # the default would take the checkpoint's, e.g. float16
+                dtype=dtype,  # the default would take the checkpoint's, e.g. float16
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,

@@ -30,9 +30,12 @@ class Identity:
     """What makes two vectors comparable; known without loading the weights into a model.
 
     encoder: catalogue name; dim: length of the vector; weights: sha256 of the weight files, or ""
-    where there are none; settings: everything else that changes the vector (model revision,
-    preprocessing, pooling, tail policy, normalisation). Not precision, device or versions: those
-    are provenance.
+    where there are none; settings: everything else that changes the vector (digests of a model's
+    configuration and tokenizer, preprocessing, pooling, window, tail policy, normalisation).
+
+    A model is known by its content, not by its hub id, revision or folder: a copy elsewhere gives
+    the same identity, another revision with the same files too. Precision, device and versions
+    are no part of it either: they are provenance.
     """
 
     encoder: str

@@ -8,9 +8,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from encoders.weight_files import digest as file_digest
 
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _UNWANTED = ["onnx/*", "openvino/*", "original/*"]
@@ -98,17 +100,11 @@ def weight_files(folder: Path) -> list[Path]:
 def weights_digest(folder: Path) -> str:
     """sha256 of the weight file; of the shards' names and digests where there are several."""
     files = weight_files(folder)
-    digests = [_file_digest(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    digests = [file_digest(file) for file in files]
     if len(files) == 1:
         return digests[0]
     lines = [f"{file.name} {digest}\n" for file, digest in zip(files, digests, strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _file_digest(file: Path, size: int, modified: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(file: Path) -> Any:

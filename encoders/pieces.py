@@ -32,6 +32,21 @@ def owners(batch: Sequence[Pieces | None]) -> tuple[list[Piece], torch.Tensor, t
     return [piece for piece, _ in held], owner, weight
 
 
+def tensors(
+    batch: Sequence[Pieces],
+    inputs: Callable[[list[Piece], int, int], dict[str, torch.Tensor]],
+    device: str,
+) -> dict[str, torch.Tensor]:
+    """One model batch of all pieces, with what `Backbone` needs to give one vector per item.
+
+    `inputs(pieces, rows, length)` gives the model's own inputs, padded to `length`.
+    """
+    pieces, owner, weight = owners(batch)
+    length = max(len(piece.values) for piece in pieces)
+    moved = {"owner": owner.to(device), "weight": weight.to(device)}
+    return inputs(pieces, len(pieces), length) | moved
+
+
 def encode(
     batch: Sequence[Pieces | None],
     dim: int,

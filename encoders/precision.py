@@ -16,10 +16,22 @@ import torch
 
 from encoders.base import Encoder, Prepared
 
-PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("auto", *sorted(DTYPES))
 PROBES = 256
 COSINE = 0.999
 _FLAGS = {"amx_bf16", "amx_tile"}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The number type that a resolved precision computes in.
+
+    Raises:
+        ValueError: no precision to compute in; `auto` must be resolved first.
+    """
+    if precision not in DTYPES:
+        raise ValueError(f"expected precision {' | '.join(DTYPES)}, got {precision!r}")
+    return DTYPES[precision]
 
 
 def resolve(precision: str, device: str = "cpu") -> str:
@@ -78,7 +90,7 @@ def least_cosine(left: np.ndarray, right: np.ndarray) -> float:
 
 def choose(
     build: Callable[[str], Encoder],
-    probes: Sequence[Prepared],
+    probes: Callable[[], Sequence[Prepared]],
     device: str = "cpu",
     precision: str = "auto",
 ) -> tuple[str, dict[str, Any]]:
@@ -86,14 +98,15 @@ def choose(
 
     Args:
         build: gives the encoder in a precision.
-        probes: prepared items of the corpus; with fewer than PROBES half precision is not trusted.
+        probes: gives prepared items of the corpus; called only where half precision may pay. With
+            fewer than PROBES of them it is not trusted.
         device: where the encoder will run.
         precision: as configured; only `auto` is checked, anything else is the user's decision.
     """
     wanted = resolve(precision, device)
     record: dict[str, Any] = {"asked": precision, "hardware": wanted}
     if precision == "auto" and wanted != "fp32":
-        passed, measured = passes_gate(build, probes, wanted)
+        passed, measured = passes_gate(build, probes(), wanted)
         record |= measured
         wanted = wanted if passed else "fp32"
     return wanted, record | {"precision": wanted}
@@ -102,8 +115,17 @@ def choose(
 def passes_gate(
     build: Callable[[str], Encoder], probes: Sequence[Prepared], precision: str
 ) -> tuple[bool, dict[str, Any]]:
-    """Whether vectors in `precision` stay close enough to fp32, and the measurement behind it."""
+    """Whether vectors in `precision` stay close enough to fp32, and the measurement behind it.
+
+    The two encoders are built one after the other, so that one is in memory at a time. One that
+    can't compute the probes, for want of memory or of an operation in this precision, fails.
+    """
+    measured: dict[str, Any] = {"probes": len(probes), "least_cosine": None}
     if len(probes) < PROBES:
-        return False, {"probes": len(probes), "least_cosine": None}
-    cosine = least_cosine(build("fp32").encode(probes), build(precision).encode(probes))
-    return cosine >= COSINE, {"probes": len(probes), "least_cosine": cosine}
+        return False, measured
+    try:
+        exact = build("fp32").encode(probes)
+        cosine = least_cosine(exact, build(precision).encode(probes))
+    except RuntimeError as err:  # torch's, for all of these
+        return False, measured | {"failed": str(err).strip().partition("\n")[0]}
+    return cosine >= COSINE, measured | {"least_cosine": cosine}

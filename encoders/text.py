@@ -117,10 +117,7 @@ class TransformersText:
 
     def tensors(self, batch: Sequence[Pieces]) -> dict[str, torch.Tensor]:
         """Prepared texts -> what `module` takes to give (B, D)."""
-        parts, owner, weight = pieces.owners(batch)
-        length = max(len(piece.values) for piece in parts)
-        moved = {"owner": owner.to(self._device), "weight": weight.to(self._device)}
-        return self._inputs(parts, len(parts), length) | moved
+        return pieces.tensors(batch, self._inputs, self._device)
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import torch
 
 
-def digest(path: str) -> str:
+def digest(path: str | Path) -> str:
     """sha256 of a file, in hexadecimal digits; kept while its size and time stay as they are."""
     state = Path(path).stat()
     return _digest(path, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _digest(path: str, size: int, modified: int) -> str:
+def _digest(path: str | Path, size: int, modified: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from encoders import mel
 from encoders.media.types import Waveform
+from encoders.precision import dtype_of
 from encoders.resample import resample
 
 BATCH = 32  # examples: enough to be bound by arithmetic, not by reading the weights
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def waveform_examples(
@@ -71,10 +71,8 @@ class ExampleNetwork(nn.Module):
 
 def place(module: nn.Module, *, precision: str, device: str) -> nn.Module:
     """The network ready to encode: frozen, in its precision, on its device, channels last."""
-    if precision not in _DTYPES:
-        raise ValueError(f"expected precision {' | '.join(_DTYPES)}, got {precision!r}")
     module.eval().requires_grad_(False)
-    placed = module.to(device=device, dtype=_DTYPES[precision])
+    placed = module.to(device=device, dtype=dtype_of(precision))
     return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -54,7 +54,7 @@ def write_report(summary: "Summary") -> Path:
         "<h2>This command</h2>",
         _times(summary),
         "<h2>Made with</h2>",
-        f"<p class=quiet>{escape(', '.join(f'{k} {v}' for k, v in saved.provenance.items()))}</p>",
+        f"<p class=quiet>{escape(_versions(saved))}</p>",
     ]
     page = (
         "<!doctype html><html lang=en><meta charset=utf-8>"
@@ -65,6 +65,11 @@ def write_report(summary: "Summary") -> Path:
     path = summary.run / "report.html"
     files.publish(path, page.encode())
     return path
+
+
+def _versions(saved: SavedRun) -> str:
+    named = (f"{name} {text}" for name, text in saved.provenance.items() if name != "precision")
+    return ", ".join(named)
 
 
 def _outcomes(status: Status) -> str:
@@ -87,6 +92,9 @@ def _features(saved: SavedRun, status: Status) -> str:
         identity, setting = saved.identities[feature.name], saved.settings[feature.name]
         stage = next(s for s in status.stages if s.name == f"extract.{feature.modality}")
         place = f"{setting.precision} on {setting.device}"
+        measured = saved.provenance.get("precision", {}).get(feature.name, {})
+        if measured.get("least_cosine") is not None:
+            place += f" (least cosine to fp32 {measured['least_cosine']:.4f})"
         rows.append(
             (feature.name, identity.encoder, identity.dim, place, stage.tried, stage.failed)
         )

@@ -39,6 +39,11 @@ class Resources:
         return f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
 
 
+def resources_on(device: str) -> Resources:
+    """What an actor for work on "cpu" or "cuda" asks for."""
+    return Resources(cpus=1, gpus=1 if device == "cuda" else 0)
+
+
 @contextlib.contextmanager
 def connected(address: str | None, workers: int | str) -> Iterator[None]:
     """A Ray for the time of a command: the cluster at `address`, or one in this process.
@@ -93,6 +98,11 @@ def _runtime_environment() -> dict[str, Any]:
     return {"runtime_env": {"working_dir": str(root), "excludes": excludes}}
 
 
+def is_remote(address: str | None) -> bool:
+    """Whether workers may run on other machines than this one."""
+    return bool(address or os.environ.get("RAY_ADDRESS"))
+
+
 def worker_count(workers: int | str, resources: Resources) -> int:
     """How many actors: as many as fit into the cluster, at most the number asked for."""
     import ray
@@ -142,6 +152,34 @@ def check_placeable(resources: Resources, *, remote: bool, say: Callable[[str], 
             )
             told = True
         time.sleep(2)
+
+
+def once(
+    function: Callable[..., Any], arguments: Sequence[Any], resources: Resources, what: str
+) -> Any:
+    """One call of a function on a worker with these resources; `what` begins the message if it fails.
+
+    Raises:
+        PolyfuseError: of the work itself, or the worker died or raised something else.
+    """
+    import ray
+
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1)(function)
+    return result(task.remote(*arguments), what)
+
+
+def result(reference: Any, what: str) -> Any:
+    """What a Ray task gave; raises as `once` does."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as err:
+        if isinstance(err.cause, PolyfuseError):
+            raise err.cause from None
+        raise PolyfuseError(f"{what}: {type(err.cause).__name__}: {err.cause}") from err
+    except ray.exceptions.RayError as err:
+        raise PolyfuseError(f"{what}: the worker died") from err
 
 
 def _finite() -> dict[str, int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import ConfigError
+from pipeline.files import TEMPORARY
 from pipeline.sources.base import Shard, Source
 
 BUCKET_ROWS = 2_000_000
@@ -28,7 +29,7 @@ def check_ids(source: Source, shards: Sequence[Shard], folder: Path) -> None:
     """
     count = max(1, -(-sum(shard.rows for shard in shards) // BUCKET_ROWS))
     with (
-        tempfile.TemporaryDirectory(dir=folder, prefix="tmp-ids-") as scratch,
+        tempfile.TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}ids-") as scratch,
         ExitStack() as stack,
     ):
         paths = [Path(scratch, str(bucket)) for bucket in range(count)]

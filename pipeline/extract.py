@@ -5,10 +5,8 @@ in present items, and a failed item keeps its place in it as an empty slot, so w
 replaced by changes no bit of its neighbours.
 """
 
-import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -20,26 +18,16 @@ import pyarrow.dataset as ds
 from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError, Reason
 from pipeline import expression, schemas
-from pipeline.config import Feature, ModalityConfig, RunConfig
+from pipeline.config import Feature, RunConfig
 from pipeline.isolate import ENDINGS, Disposable, InActor
 from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
-from pipeline.sources import Member, Row, Source, row_metadata
-from pipeline.sources.locations import fetch
+from pipeline.load import Loader
+from pipeline.sources import Row, Source, row_metadata
 
-MEDIA = ("image", "audio", "video")
 # Present items encoded together: enough to fill the model's batches, few enough to stay small.
 _WINDOW = {"image": 128, "audio": 64, "video": 8}
 _WINDOW_OTHER = 4096
 _FILTER_CHUNK = 32
-# Reasons that a second look at one track of the same bytes can't change.
-_HOPELESS = (
-    Reason.TOO_LARGE,
-    Reason.EMPTY,
-    Reason.BAD_FORMAT,
-    Reason.CRASH,
-    Reason.TIMEOUT,
-    Reason.OOM,
-)
 
 
 @dataclass
@@ -266,7 +254,7 @@ def _copy(record_id: str, index: int, columns: list[Column], before: Shelf) -> N
             column.keep(record_id, vector)
 
 
-def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
+def _add(row: Row, columns: list[Column], loader: Loader) -> None:
     try:
         streams = loader.load(row)
     except MediaError as error:
@@ -282,76 +270,11 @@ def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
             column.skip(row.record_id, ABSENT)
 
 
-class Loader:
-    """A row's cell -> the decoded items of each stream; None where the cell is empty."""
-
-    def __init__(
-        self, source: Source, config: RunConfig, modality: str, decoder: InActor | Disposable
-    ) -> None:
-        self.source = source
-        self.config = config
-        self.modality: ModalityConfig = config.modalities[modality]
-        self.column = config.column(modality)
-        self.decoder = decoder
-        self.stage = "read"
-
-    def uri(self, row: Row) -> str:
-        """Where the medium came from, for errors/; empty when the bytes were in the table."""
-        cell = row.cells.get(self.column)
-        if isinstance(cell, Member):
-            return cell.name
-        return cell if isinstance(cell, str) and self.modality.kind in MEDIA else ""
-
-    def load(self, row: Row) -> dict[str, "list[Any] | MediaError"]:
-        """{stream: decoded items, or why there are none}; empty where the cell is.
-
-        Raises:
-            MediaError: nothing of it can be used; `stage` then says where.
-        """
-        self.stage = "read"
-        if row.problem:
-            raise MediaError(Reason.BAD_ROW, row.problem)
-        cell: Any = row.cells.get(self.column)
-        if is_absent(cell):
-            return {}
-        kind = self.modality.kind
-        if kind in MEDIA or isinstance(cell, Member):
-            self.stage = "fetch"
-            cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
-        self.stage = "decode"
-        if kind not in MEDIA:
-            return {"self": [_CONVERT[kind](cell)]}
-        if kind == "video":
-            return self._video(cell)
-        return {"self": [self.decoder.decode(cell, kind, None, False)]}
-
-    def _video(self, raw: bytes) -> dict[str, "list[Any] | MediaError"]:
-        policy, sound = self.modality.frame_policy, bool(self.modality.sound)
-        try:
-            video = self.decoder.decode(raw, "video", policy, sound)
-            return {"frames": list(video.frames), "sound": _present(video.sound)}
-        except MediaError as error:
-            if not sound or error.reason in _HOPELESS:
-                raise
-        # One decode serves both; when it fails, a broken sound track must not cost the pictures.
-        return {
-            "frames": self._part(
-                lambda: list(self.decoder.decode(raw, "video", policy, False).frames)
-            ),
-            "sound": self._part(
-                lambda: _present(self.decoder.decode(raw, "video", None, True).sound)
-            ),
-        }
-
-    def _part(self, decode: Callable[[], list[Any]]) -> "list[Any] | MediaError":
-        try:
-            return decode()
-        except MediaError as error:
-            return error
-
-
-def _present(item: Any) -> list[Any]:
-    return [] if item is None else [item]
+def columns_read(config: RunConfig, modality: str) -> list[str]:
+    """The source columns that computing a modality needs: its own and those of the filter."""
+    where = config.source.where
+    filtering = sorted(expression.columns(where)) if where else []
+    return list(dict.fromkeys([config.column(modality), *filtering]))
 
 
 def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator[tuple[Row, bool]]:
@@ -370,42 +293,3 @@ def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator
         yield from (
             (row, bool(keep) or bool(row.problem)) for row, keep in zip(chunk, kept, strict=True)
         )
-
-
-def is_absent(cell: Any) -> bool:
-    """Whether a cell holds nothing: null, NaN, or an empty text, list or medium."""
-    return (
-        cell is None
-        or (isinstance(cell, str | bytes | list) and len(cell) == 0)
-        or (isinstance(cell, float) and math.isnan(cell))
-    )
-
-
-def _number(cell: Any) -> float:
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r:.80}") from None
-
-
-def to_vector(cell: Any) -> np.ndarray:
-    """A list of numbers, or its JSON text -> (D,) float32.
-
-    Raises:
-        MediaError: BAD_FORMAT for anything else.
-    """
-    try:
-        values = json.loads(cell) if isinstance(cell, str) else cell
-        return np.asarray(values, dtype=np.float32).reshape(len(values))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise MediaError(Reason.BAD_FORMAT, "expected a list of numbers of one length") from None
-
-
-def _text(cell: Any) -> str:
-    try:
-        return cell.decode() if isinstance(cell, bytes) else str(cell)
-    except UnicodeDecodeError as err:
-        raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
-
-
-_CONVERT = {"text": _text, "numeric": _number, "vector": to_vector, "categorical": _text}

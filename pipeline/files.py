@@ -1,7 +1,7 @@
 """Publishing files so that a crash at any moment leaves either nothing or the whole file.
 
 POSIX: temporary name in the same folder, fsync, then rename (or link, where the first must win),
-then fsync of the folder. Where the system refuses, a PolyfuseError says so in one line.
+then fsync of the folder.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,21 @@ TEMPORARY = ".tmp-"
 
 def publish(path: Path, data: bytes) -> None:
     """Write `path` atomically, replacing what is there."""
-    temporary = _write_temporary(path, data)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to, for what does not fit in memory; `path` appears when the block ends well.
+
+    After an error it does not appear, and what was written is removed.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    _sync(path.parent)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -30,14 +43,14 @@ def create(path: Path, data: bytes) -> bool:
 
     A hard link is exclusive and, unlike O_EXCL, never shows a half-written file.
     """
-    temporary = _write_temporary(path, data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    with _temporary(path) as temporary:
+        temporary.write_bytes(data)
+        _sync(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    _sync(path.parent)
     return True
 
 
@@ -51,34 +64,38 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_bytes())
 
 
+def short_digest(data: Any) -> str:
+    """Sixteen hex digits over JSON values; the order of keys changes nothing."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Raises PolyfuseError where the disk refuses; in any case nothing temporary is left."""
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
     except OSError as err:
-        with contextlib.suppress(OSError):  # a full disk wants its bytes back
-            temporary.unlink()
         no_folder = isinstance(err, FileExistsError | NotADirectoryError)
         reason = "a file stands where a folder should be" if no_folder else err.strerror
         raise PolyfuseError(
             f"can't write {path}: {reason}; mend that, or choose another output, and run the "
             "same command again: what is done is kept"
         ) from err
-    return temporary
+    finally:
+        with contextlib.suppress(OSError):  # a full disk wants its bytes back
+            temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fusion
-from pipeline import files
-from pipeline.errors import PolyfuseError
+from pipeline import cluster, files
 from pipeline.index import build_index
 from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
@@ -82,13 +81,7 @@ def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> N
     }
     while waiting:
         ready, _ = ray.wait(list(waiting))
-        try:
-            ray.get(ready[0])
-        except ray.exceptions.RayTaskError as err:
-            if isinstance(err.cause, PolyfuseError):
-                raise err.cause from None
-            raise PolyfuseError(f"index {waiting[ready[0]].name}: {err.cause}") from err
-        del waiting[ready[0]]
+        cluster.result(ready[0], f"index {waiting.pop(ready[0]).name}")
         progress.advance(rows)
 
 

@@ -1,11 +1,10 @@
 """What a model of the configuration takes and where vectors are. No torch: planning and status use it."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 
 from encoders.base import Identity
 from pipeline.config import RunConfig
+from pipeline.files import short_digest
 from pipeline.store import PartFile
 
 
@@ -23,4 +22,4 @@ def folder_of(config: RunConfig, name: str) -> str:
 def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:
     """What a fused part is made from: the model and the exact input parts."""
     data = {"model": identity.digest, "parts": {name: part.sha256 for name, part in parts.items()}}
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+    return short_digest(data)

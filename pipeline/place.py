@@ -2,35 +2,54 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable
+from typing import Any
 
 import encoders
-from pipeline.cluster import Resources
-from pipeline.config import Feature, RunConfig
+from pipeline.cluster import Resources, resources_on
+from pipeline.config import Feature
 from pipeline.saved import SavedRun, Setting
 
+Choose = Callable[[Feature], tuple[Setting, dict[str, Any]]]
 
-def settle(saved: SavedRun, known: Collection[str], gpus: int) -> SavedRun:
-    """Give every feature its device and precision; those of an earlier command stay as they are.
 
-    Device and precision decide the last bits of a vector, so they are chosen once, at planning,
-    and kept: nodes of another class are not used for that modality afterwards.
+def unsettled(saved: SavedRun, earlier: SavedRun | None) -> list[Feature]:
+    """Features whose device and precision must be chosen: new ones, and those that were changed.
+
+    Both decide the last bits of a vector, so they are chosen once, at planning, and kept: nodes of
+    another class are not used for that modality afterwards.
     """
-    settings = {
-        feature.name: saved.settings[feature.name]
-        if feature.name in known
-        else choose(feature, saved.config, gpus)
+    if earlier is None:
+        return saved.config.features()
+    return [
+        feature
         for feature in saved.config.features()
-    }
-    return dataclasses.replace(saved, settings=settings)
+        if earlier.identities.get(feature.name) != saved.identities[feature.name]
+        or earlier.settings.get(feature.name) != saved.settings[feature.name]
+    ]
 
 
-def choose(feature: Feature, config: RunConfig, gpus: int) -> Setting:
-    """The setting of a feature that has none yet."""
-    if not encoders.ENCODERS[feature.encoder.name].network:
-        return Setting("fp32", "cpu")
-    device = "cuda" if gpus else "cpu"
-    return Setting("fp32" if config.precision == "auto" else config.precision, device)
+def is_network(feature: Feature) -> bool:
+    """Whether its encoder has a precision and runs on a GPU where there is one."""
+    return encoders.ENCODERS[feature.encoder.name].network
+
+
+def settle(saved: SavedRun, earlier: SavedRun | None, choose: Choose) -> SavedRun:
+    """Give every feature its setting, and keep beside it how the precision was found.
+
+    Args:
+        choose: (setting, record) of a network feature that is not settled; the others need none.
+    """
+    settings = dict(saved.settings)
+    records = dict(earlier.provenance.get("precision", {})) if earlier else {}
+    for feature in unsettled(saved, earlier):
+        settings[feature.name] = Setting()
+        records.pop(feature.name, None)
+        if is_network(feature):
+            settings[feature.name], records[feature.name] = choose(feature)
+    kept = {name: record for name, record in records.items() if name in settings}
+    provenance = {**saved.provenance, **({"precision": kept} if kept else {})}
+    return dataclasses.replace(saved, settings=settings, provenance=provenance)
 
 
 def by_resources(saved: SavedRun) -> dict[Resources, list[str]]:
@@ -39,5 +58,5 @@ def by_resources(saved: SavedRun) -> dict[Resources, list[str]]:
     for modality in saved.config.modalities:
         features = saved.config.features(modality)
         needs_gpu = any(saved.settings[feature.name].device == "cuda" for feature in features)
-        groups[Resources(cpus=1, gpus=1 if needs_gpu else 0)].append(modality)
+        groups[resources_on("cuda" if needs_gpu else "cpu")].append(modality)
     return dict(groups)

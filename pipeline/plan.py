@@ -11,9 +11,9 @@ file that it doesn't name is the leftover of a kill.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 
 from pipeline.duplicates import check_ids
 from pipeline.errors import ConfigError, Refused
+from pipeline.files import FORMAT, TEMPORARY, publish, replacing
 from pipeline.sources.base import FileState, Known, Limit, Piece, Shard, Source
 from pipeline.sources.media import SCHEMA as CATALOGUE
 from pipeline.sources.media import catalogue_path
 
 __all__ = ["Plan", "Planned", "Shard", "make_plan"]
 
-FORMAT = 1
 FIRST_SHARD = 32
 SHARDS_PER_SIZE = 4
 _TYPES = {int: pa.int64(), str: pa.string()}
@@ -161,7 +161,7 @@ def make_plan(
     if not old:
         _write_table(folder / "columns.parquet", source.schema().empty_table())
     if not old or state != old.state:
-        _replace(folder / "plan.json", (json.dumps(state, indent=1) + "\n").encode())
+        publish(folder / "plan.json", (json.dumps(state, indent=1) + "\n").encode())
     return Planned(len(new), retired, total, unchanged)
 
 
@@ -196,35 +196,33 @@ def _number(
     kept: dict[int, Shard] = {}
     new: list[Shard] = []
     writer: pq.ParquetWriter | None = None
-    path = catalogue_path(folder, generation)
-    for piece in pieces:
-        if piece.known is not None:
-            kept[piece.known] = replace(
-                before[piece.known], offset=piece.offset, length=piece.length
+    with ExitStack() as catalogue:
+        for piece in pieces:
+            if piece.known is not None:
+                kept[piece.known] = replace(
+                    before[piece.known], offset=piece.offset, length=piece.length
+                )
+                continue
+            offset = piece.offset
+            if piece.catalogue is not None:
+                if writer is None:
+                    path = catalogue.enter_context(replacing(catalogue_path(folder, generation)))
+                    schema = CATALOGUE.with_metadata(_FOOTER)
+                    writer = catalogue.enter_context(pq.ParquetWriter(path, schema))
+                writer.write_table(piece.catalogue.cast(schema), row_group_size=piece.rows)
+                offset = len(new)
+            new.append(
+                Shard(
+                    number + len(new),
+                    generation,
+                    piece.file,
+                    piece.start,
+                    piece.rows,
+                    offset,
+                    piece.length,
+                    piece.fingerprint,
+                )
             )
-            continue
-        offset = piece.offset
-        if piece.catalogue is not None:
-            if writer is None:
-                schema = CATALOGUE.with_metadata(_FOOTER)
-                writer = pq.ParquetWriter(_temporary(path), schema)
-            writer.write_table(piece.catalogue.cast(schema), row_group_size=piece.rows)
-            offset = len(new)
-        new.append(
-            Shard(
-                number + len(new),
-                generation,
-                piece.file,
-                piece.start,
-                piece.rows,
-                offset,
-                piece.length,
-                piece.fingerprint,
-            )
-        )
-    if writer:
-        writer.close()
-        _commit(path)
     return kept, new
 
 
@@ -259,33 +257,12 @@ def _write_shards(path: Path, shards: list[Shard]) -> None:
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
-    pq.write_table(table.replace_schema_metadata(_FOOTER), _temporary(path))
-    _commit(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    _temporary(path).write_bytes(content)
-    _commit(path)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"tmp-{path.name}")
-
-
-def _commit(path: Path) -> None:
-    """Make the temporary file durable, then give it its name, durably."""
-    for target in (_temporary(path), path.parent):
-        if target == path.parent:
-            os.replace(_temporary(path), path)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with replacing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(_FOOTER), temporary)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for path in folder.glob("tmp-*"):
+    for path in folder.glob(f"{TEMPORARY}*"):
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -1,7 +1,5 @@
 """records/ of one shard, derived when all its modalities are done: what happened to each record."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +8,7 @@ import pyarrow as pa
 from encoders.media.errors import MediaError, Reason
 from pipeline import schemas
 from pipeline.extract import Errors
+from pipeline.files import short_digest
 from pipeline.ledger import FAILED, FILTERED, VECTOR, Marker
 from pipeline.sources import Row, row_metadata
 
@@ -20,7 +19,7 @@ _LETTER = {"ok": "o", "partial": "p", "failed": FAILED, "filtered": FILTERED}
 def work_digest(markers: Sequence[Marker]) -> str:
     """What records/ of a shard is derived from: the states in the markers of its modalities."""
     states = {name: text for marker in markers for name, text in marker.states.items()}
-    return hashlib.sha256(json.dumps(states, sort_keys=True).encode()).hexdigest()[:16]
+    return short_digest(states)
 
 
 def derive(

@@ -14,17 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import encoders
-from pipeline import cluster, expression, files, garbage, indexing, todo
+from pipeline import cluster, expression, files, garbage, indexing, probe, todo
 from pipeline.budget import Budget
-from pipeline.config import RunConfig
+from pipeline.config import Feature, RunConfig
 from pipeline.errors import PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
-from pipeline.place import by_resources, settle
+from pipeline.place import by_resources, is_network, settle
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
 from pipeline.saved import (
@@ -104,10 +103,11 @@ def describe(config: RunConfig, known: Mapping[str, Setting]) -> SavedRun:
     for model in config.models:
         identities[model] = identify_model(config, model, identities)
     settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
-    if config.precision != "auto":
-        settings = {
-            n: dataclasses.replace(s, precision=config.precision) for n, s in settings.items()
-        }
+    for feature in config.features():
+        if config.precision != "auto" and is_network(feature):
+            settings[feature.name] = dataclasses.replace(
+                settings[feature.name], precision=config.precision
+            )
     return SavedRun(config, identities, settings, provenance())
 
 
@@ -163,17 +163,21 @@ class _Command:
 
     def _settle(self) -> None:
         """Fix device and precision of features that are new, then save the configuration."""
-        known = _known_settings(self.folder)
-        new = [feature for feature in self.saved.config.features() if feature.name not in known]
-        gpus = 0
-        if any(encoders.ENCODERS[feature.encoder.name].network for feature in new):
-            self._connect()
-            gpus = cluster.gpus()
-        self.saved = settle(self.saved, known, gpus)
-        text = self.saved.to_yaml().encode()
         path = self.folder / "config.yaml"
+        earlier = load_saved(self.folder) if path.exists() else None
+        self.saved = settle(self.saved, earlier, self._choose)
+        text = self.saved.to_yaml().encode()
         if not path.exists() or path.read_bytes() != text:
             files.publish(path, text)
+
+    def _choose(self, feature: Feature) -> tuple[Setting, dict[str, Any]]:
+        self._connect()
+        config, remote = self.saved.config, cluster.is_remote(self.options.address)
+        device = "cuda" if cluster.gpus() else "cpu"
+        source = source_spec(config)
+        setting, record = probe.settle(feature, config, source, device, remote=remote)
+        self.progress.say(f"{feature.name}: computed in {setting.precision} on {device}")
+        return setting, record
 
     def _connect(self) -> None:
         """Start Ray, or join the cluster, when the first work needs it."""
@@ -218,7 +222,7 @@ class _Command:
             return
         started = time.monotonic()
         self._connect()
-        remote = bool(self.options.address)
+        remote = cluster.is_remote(self.options.address)
         cluster.check_placeable(resources, remote=remote, say=self.progress.say)
         workers = cluster.worker_count(self.saved.config.workers, resources)
         self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))

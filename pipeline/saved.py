@@ -5,9 +5,7 @@ device. Workers, address, memory and progress settings may change freely between
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
-import json
 import platform
 import re
 from collections.abc import Mapping
@@ -59,7 +57,9 @@ class SavedRun:
 
     def work(self, modality: str) -> str:
         """Digest of everything that decides the bytes of one modality's parts."""
-        return _digest({"common": _common(self.config), "modality": self._modality(modality)})
+        return files.short_digest(
+            {"common": _common(self.config), "modality": self._modality(modality)}
+        )
 
     def _modality(self, name: str) -> dict[str, Any]:
         own = self.config.modalities[name]
@@ -192,10 +192,6 @@ def _common(config: RunConfig) -> dict[str, Any]:
         "source.types": config.source.types,
         "limits": config.limits.model_dump(),
     }
-
-
-def _digest(data: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _without_credentials(value: Any) -> Any:

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 import encoders
 from encoders.base import Encoder
-from pipeline import expression, records, schemas
+from pipeline import records, schemas
 from pipeline.errors import PolyfuseError
-from pipeline.extract import Errors, Shelf, extract
+from pipeline.extract import Errors, Shelf, columns_read, extract
 from pipeline.fuse import fuse, load_model
 from pipeline.isolate import decoder
 from pipeline.ledger import Ledger, Marker
@@ -62,7 +62,7 @@ class Worker:
         before = self._shelf(unit) if unit.retry else None
         tool = decoder(attempt, self.config.media_limits)
         try:
-            rows = self.source.read(unit.shard, self._columns(unit.subject))
+            rows = self.source.read(unit.shard, columns_read(self.config, unit.subject))
             built = self._encoders_of(unit.subject)
             columns, errors = extract(
                 rows, self.source, self.config, unit.subject, built, tool, before
@@ -76,11 +76,6 @@ class Worker:
         ]
         states = {column.feature.name: "".join(column.states) for column in columns}
         return self._commit(unit, parts, errors, states, len(columns[0].ids), started)
-
-    def _columns(self, modality: str) -> list[str]:
-        where = self.config.source.where
-        filtering = sorted(expression.columns(where)) if where else []
-        return list(dict.fromkeys([self.config.column(modality), *filtering]))
 
     def _encoders_of(self, modality: str) -> Mapping[str, Encoder]:
         wanted = {}

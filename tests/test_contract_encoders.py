@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import save_file
+from vggish_tensors import vggish_tensors
 
 import encoders
 from encoders.base import EncoderSpec, Identity
@@ -54,25 +55,7 @@ def _photos(data):
 
 
 def _vggish_weights(folder):
-    """Seeded random weights under the torch port's names: the published ones are not at hand."""
-    generator = torch.Generator().manual_seed(0)
-    widths = {
-        0: (1, 64),
-        3: (64, 128),
-        6: (128, 256),
-        8: (256, 256),
-        11: (256, 512),
-        13: (512, 512),
-    }
-    layers = {0: (512 * 4 * 6, 4096), 2: (4096, 4096), 4: (4096, 128)}
-    shapes = {f"features.{place}": (b, a, 3, 3) for place, (a, b) in widths.items()}
-    shapes |= {f"embeddings.{place}": (b, a) for place, (a, b) in layers.items()}
-    tensors = {}
-    for name, shape in shapes.items():
-        spread = (2 / np.prod(shape[1:])) ** 0.5
-        tensors[f"{name}.weight"] = spread * torch.randn(shape, generator=generator)
-        tensors[f"{name}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
-    save_file(tensors, folder / "vggish.safetensors")
+    save_file(vggish_tensors(), folder / "vggish.safetensors")
     return str(folder / "vggish.safetensors")
 
 

@@ -1,10 +1,12 @@
 """The pages say what is there: every reason, every link, every folder."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
+import encoders
 from encoders.media.errors import Reason
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +18,32 @@ def test_every_reason_is_explained_once_and_no_other():
     table = page.partition("## Reasons")[2].partition("\n## ")[0]
     explained = re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)
     assert sorted(explained) == sorted(Reason)
+
+
+def test_every_encoder_and_every_option_is_in_the_tables_and_no_other():
+    page = (ROOT / "docs" / "encoders.md").read_text(encoding="utf-8")
+    kinds, options = (
+        [[cell.strip() for cell in row.split("|")[1:-1]] for row in part.splitlines()
+         if row.startswith("| `")]
+        for part in page.partition("## Precision")[0].split("## Options")
+    )  # fmt: skip
+    there = {
+        (name, kind): encoders.options_type(kind, name)
+        for name, entry in encoders.ENCODERS.items()
+        for kind in entry.targets
+    }
+    described = {(row[0].strip("`"), kind) for row in kinds for kind in row[1].split(", ")}
+    assert described == set(there)
+    shown = {(row[0].strip("`"), row[1], row[2].strip("`")): row[3] for row in options}
+    fields = {(*key, field.name): field for key, own in there.items()
+              for field in dataclasses.fields(own)}  # fmt: skip
+    assert shown.keys() == fields.keys()
+    for key, field in fields.items():
+        if field.default in (dataclasses.MISSING, None, ""):
+            assert shown[key] in ("required", "chosen", "none", "main"), key
+        else:
+            text = str(field.default)
+            assert shown[key] == f"`{text.lower() if isinstance(field.default, bool) else text}`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

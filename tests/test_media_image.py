@@ -207,7 +207,33 @@ def test_a_bomb_is_refused_by_its_header():
     error = refused(png_header(20_000, 20_000))
     assert error.reason == Reason.BOMB
     error = refused(png_header(300, 200), Limits(pixels=59_999))
-    assert str(error) == "BOMB: 300 x 200 = 60000 pixels; limits.pixels is 59999"
+    assert str(error) == (
+        "BOMB: 300 x 200 = 60000 pixels; limits.pixels is 59999: raise it if you trust this source"
+    )
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "TGA"])
+def test_pillows_own_cap_speaks_in_our_words(form, monkeypatch):
+    raw = saved(pillow.new("RGB", (60, 50)), form)
+    ours = refused(raw, Limits(pixels=500))
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 1000)
+    assert str(refused(raw, Limits(pixels=500))) == str(ours)
+    assert "60 x 50 = 3000 pixels; limits.pixels is 500" in str(ours)
+
+
+def test_a_real_bomb_is_refused_in_our_words():
+    error = refused(png_header(60_000, 60_000))
+    assert error.reason == Reason.BOMB
+    assert "60000 x 60000 = 3600000000 pixels; limits.pixels is 178000000" in str(error)
+
+
+def test_a_limit_above_pillows_cap_is_honoured(monkeypatch):
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 1000)
+    raw = saved(pillow.new("RGB", (60, 50)), "PNG")
+    assert pixels(raw, Limits(pixels=3000)).shape == (50, 60, 3)
+    assert pillow.MAX_IMAGE_PIXELS == 3000
+    refused(raw, Limits(pixels=2999))
+    assert pillow.MAX_IMAGE_PIXELS == 3000  # a lower limit does not lower it for other threads
 
 
 def test_a_bomb_inside_an_icon_is_refused():

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -312,6 +313,7 @@ def test_killed_before_a_rename(corpus, tmp_path, monkeypatch, stop):
 
     def die(old, new):
         if Path(new).name.startswith(stop):
+            shutil.copy(old, Path(new).with_name(".tmp-left"))
             raise KeyboardInterrupt
         replace(old, new)
 
@@ -321,7 +323,7 @@ def test_killed_before_a_rename(corpus, tmp_path, monkeypatch, stop):
             try:
                 plan(corpus, tmp_path / "plan")
             except KeyboardInterrupt:
-                assert list((tmp_path / "plan").glob("tmp-*"))
+                assert list((tmp_path / "plan").glob(".tmp-*"))
         plan(corpus, tmp_path / "plan")
         assert contents(tmp_path / "plan") == contents(tmp_path / "calm")
         if round_ == 0:

@@ -87,14 +87,37 @@ def test_too_few_probes_are_not_trusted():
 
 def test_choose_records_what_it_measured(monkeypatch):
     monkeypatch.setattr(precision, "resolve", lambda *_: "bf16")
-    chosen, record = choose(build(0.01), list(PROBE))
+    chosen, record = choose(build(0.01), lambda: list(PROBE))
     assert chosen == record["precision"] == "bf16"
     assert record["probes"] == PROBES
     assert record["least_cosine"] > 0.999
-    chosen, record = choose(build(0.1), list(PROBE))
+    chosen, record = choose(build(0.1), lambda: list(PROBE))
     assert chosen == record["precision"] == "fp32"
     assert record["hardware"] == "bf16"
 
 
+def no_probes():
+    raise AssertionError("probes were gathered")
+
+
 def test_choose_does_not_second_guess_the_user():
-    assert choose(build(0.5), [], precision="bf16")[0] == "bf16"
+    assert choose(build(0.5), no_probes, precision="bf16")[0] == "bf16"
+
+
+def test_choose_gathers_no_probes_where_half_precision_does_not_pay(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", set)
+    chosen, record = choose(build(0.0), no_probes)
+    assert chosen == "fp32"
+    assert record == {"asked": "auto", "hardware": "fp32", "precision": "fp32"}
+
+
+def test_an_operation_that_half_precision_lacks_fails_the_gate():
+    class Lacking(Rounded):
+        def encode(self, batch):
+            if self.error:
+                raise NotImplementedError('"conv" not implemented for BFloat16\nmore')
+            return super().encode(batch)
+
+    passed, measured = passes_gate(lambda how: Lacking(how != "fp32"), list(PROBE), "bf16")
+    assert not passed
+    assert measured["failed"] == '"conv" not implemented for BFloat16'

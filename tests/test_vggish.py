@@ -1,6 +1,6 @@
 """VGGish against a plain re-implementation; no public weights are needed, seeded ones do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional
+from vggish_tensors import CONVOLUTIONS, vggish_tensors
 
 import encoders
 from encoders import mel
@@ -17,42 +18,10 @@ from encoders.vggish import PCA, VGGish, VGGishOptions, load_pca, quantise
 from encoders.vggish_weights import convert
 from encoders.windows import waveform_examples
 
-CONVOLUTIONS = {
-    0: (1, 64),
-    3: (64, 128),
-    6: (128, 256),
-    8: (256, 256),
-    11: (256, 512),
-    13: (512, 512),
-}
-DENSE = {0: (12288, 4096), 2: (4096, 4096), 4: (4096, 128)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """As workers run; several threads on busy cores spend their time waiting for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 @pytest.fixture(scope="module")
 def weights() -> Mapping[str, torch.Tensor]:
-    """torchvggish's names and shapes, values that keep the signal's size from layer to layer."""
-    random = torch.Generator().manual_seed(0)
-    tensors = {}
-    for number, (inputs, outputs) in CONVOLUTIONS.items():
-        scale = (2 / (9 * inputs)) ** 0.5
-        tensors[f"features.{number}.weight"] = (
-            torch.randn(outputs, inputs, 3, 3, generator=random) * scale
-        )
-        tensors[f"features.{number}.bias"] = torch.randn(outputs, generator=random) * 0.1
-    for number, (inputs, outputs) in DENSE.items():
-        weight = torch.randn(outputs, inputs, generator=random)
-        tensors[f"embeddings.{number}.weight"] = weight * (2 / inputs) ** 0.5
-        tensors[f"embeddings.{number}.bias"] = torch.randn(outputs, generator=random) * 0.1
-    return tensors
+    return vggish_tensors()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -14,15 +13,6 @@ from safetensors.torch import save_file
 
 from encoders.media.types import Waveform
 from encoders.yamnet import SameConv2d, YAMNet, YAMNetOptions
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """As workers run; several threads on busy cores spend their time waiting for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def decode(raw: bytes, rate: int | None = None) -> Waveform:

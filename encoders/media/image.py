@@ -9,14 +9,16 @@ other rarely wanted readers stay closed. What is decided here, and where Pillow 
 - an embedded ICC profile is left alone: pixels are taken as sRGB (LAB is converted, by littlecms);
 - deep samples are scaled to 8 bits, never clipped: see `_grey8`.
 
-`limits.pixels` is checked from the header, before anything is decoded. Pillow's own global cap
-(Image.MAX_IMAGE_PIXELS) stays as it is, as a second wall: it refuses above 178,956,970 pixels, so a
-higher `limits.pixels` has no effect.
+`limits.pixels` is checked from the header, before anything is decoded. Pillow's own cap stays as a
+second wall, for pictures inside pictures: it refuses above twice Image.MAX_IMAGE_PIXELS
+(178,956,970). That number is one for the whole process, so a higher `limits.pixels` raises it for
+everything in the process that uses Pillow; it is never lowered again.
 """
 
 import io
 import re
 import struct
+import threading
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000"),
     *("ICO", "PSD", "QOI", "PPM", "TGA"),
 )
+_WALL = threading.Lock()  # on Pillow's cap
 _EXPECTED = "a picture: " + ", ".join(FORMATS)
 
 _ORIENTATION_TAG = 0x0112
@@ -54,6 +57,7 @@ def decode_image(raw: bytes, limits: Limits) -> Image:
         MediaError: BOMB, UNSUPPORTED, BAD_FORMAT or DECODE_ERROR. Other exceptions of Pillow pass
             through; `encoders.media.decode` turns them into DECODE_ERROR.
     """
+    _raise_wall(limits.pixels)
     _check_icon(raw, limits)
     try:
         with pillow.open(io.BytesIO(raw), formats=FORMATS) as picture:
@@ -63,7 +67,31 @@ def decode_image(raw: bytes, limits: Limits) -> Image:
     except UnidentifiedImageError as err:
         raise unreadable(raw, "picture", _EXPECTED) from err
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as err:
-        raise MediaError(Reason.BOMB, str(err)) from err
+        raise _refused_by_wall(raw, limits) from err
+
+
+def _raise_wall(pixels: int) -> None:
+    """Let Pillow open pictures of so many pixels, in every thread."""
+    with _WALL:
+        if pillow.MAX_IMAGE_PIXELS is not None and pillow.MAX_IMAGE_PIXELS < pixels:
+            pillow.MAX_IMAGE_PIXELS = pixels
+
+
+def _refused_by_wall(raw: bytes, limits: Limits) -> MediaError:
+    """Pillow's refusal in the words of ours. It doesn't tell the size; its plugin does."""
+    for form in FORMATS:
+        plugin, accept = pillow.OPEN[form]
+        if accept is None or accept(raw[:16]) is True:
+            try:
+                with plugin(io.BytesIO(raw), b"") as picture:
+                    return _bomb(picture.width, picture.height, limits)
+            except Exception:  # the plugin itself refuses: it holds a larger picture inside
+                break
+    return MediaError(
+        Reason.BOMB,
+        f"a picture inside it is larger than limits.pixels, {limits.pixels}: "
+        "raise it if you trust this source",
+    )
 
 
 def _check_icon(raw: bytes, limits: Limits) -> None:
@@ -77,12 +105,17 @@ def _check_icon(raw: bytes, limits: Limits) -> None:
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.pixels:
-        raise MediaError(
-            Reason.BOMB,
-            f"{width} x {height} = {width * height} pixels; limits.pixels is {limits.pixels}",
-        )
+        raise _bomb(width, height, limits)
     if width * height == 0:
         raise MediaError(Reason.DECODE_ERROR, f"a picture of {width} x {height} pixels")
+
+
+def _bomb(width: int, height: int, limits: Limits) -> MediaError:
+    return MediaError(
+        Reason.BOMB,
+        f"{width} x {height} = {width * height} pixels; limits.pixels is {limits.pixels}: "
+        "raise it if you trust this source",
+    )
 
 
 def _rgb8(picture: pillow.Image) -> pillow.Image:

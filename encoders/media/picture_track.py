@@ -193,5 +193,6 @@ def check_frame_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.pixels:
         raise MediaError(
             Reason.BOMB,
-            f"frames of {width} x {height} pixels; limits.pixels is {limits.pixels}",
+            f"frames of {width} x {height} pixels; limits.pixels is {limits.pixels}: "
+            "raise it if you trust this source",
         )

@@ -6,18 +6,15 @@ footer describes them (sizes, offsets, counts, statistics), not of their pages.
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ConfigError, Refused
+from pipeline.errors import ConfigError
 from pipeline.sources.base import (
-    FileState,
-    Known,
     Limit,
     Piece,
     Row,
@@ -25,27 +22,21 @@ from pipeline.sources.base import (
     SourceSpec,
     column_id,
     default_id,
-    scan_files,
     unknown_column,
 )
 from pipeline.sources.discover import Location
 from pipeline.sources.metadata import kept_type
-from pipeline.sources.text import file_states
+from pipeline.sources.table import Table
 
 BATCH_BYTES = 16 << 20
 BATCH_ROWS = 1024
 
 
-class ParquetTable:
+class ParquetTable(Table):
     """Rows of Parquet files; any scalar, bytes or list column is a cell."""
 
-    plan_folder: Path | None = None
-
     def __init__(self, spec: SourceSpec, location: Location) -> None:
-        self.spec = spec
-        self.root = location.root
-        self.unchecked_ids = spec.id is not None
-        self._names = location.files
+        super().__init__(spec, location)
         if spec.types:
             raise ConfigError("source.types: a Parquet table has its own types; remove this key")
         with self._open(self._names[0]) as table:
@@ -64,20 +55,6 @@ class ParquetTable:
         columns = {field.name: str(field.type) for field in self._schema}
         return {"columns": columns, "id": self.spec.id}
 
-    def files(self) -> dict[str, FileState]:
-        """Each file's size and modification time."""
-        return file_states(self.root, self._names)
-
-    def scan(
-        self, files: Mapping[str, FileState], known: Known, growing: Iterator[Limit]
-    ) -> Iterator[Piece]:
-        """Row ranges from the footers of the files that are new or touched."""
-        return scan_files(files, known, growing, self._cut)
-
-    def describe(self, shard: Shard) -> str:
-        """File and rows, counted from 1."""
-        return f"{shard.file} rows {shard.start + 1} to {shard.start + shard.rows}"
-
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows of the shard, only the wanted columns decoded. Refused if the footer has changed."""
         wanted = list(self._schema.names if columns is None else columns)
@@ -85,10 +62,7 @@ class ParquetTable:
         with self._open(shard.file) as table:
             groups = _Groups(table.metadata, self._media(table.metadata))
             if groups.fingerprint(shard.start, shard.rows) != shard.fingerprint:
-                raise Refused(
-                    f"{self.describe(shard)} changed since planning; "
-                    "run with --update to take the new rows, or --restart"
-                )
+                raise self._changed(shard)
             position = shard.start
             end = shard.start + shard.rows
             try:

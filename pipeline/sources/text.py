@@ -7,17 +7,14 @@ digest of a shard is checked again while it is read, so a job never mixes two st
 import csv
 import json
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from pipeline.errors import ConfigError, Refused
+from pipeline.errors import ConfigError
 from pipeline.sources.base import (
-    FileState,
-    Known,
     Limit,
     Piece,
     Row,
@@ -25,42 +22,21 @@ from pipeline.sources.base import (
     SourceSpec,
     column_id,
     default_id,
-    scan_files,
     unknown_column,
 )
 from pipeline.sources.discover import Location
 from pipeline.sources.metadata import DECLARED, infer
 from pipeline.sources.rows import Lines, RangeDigest, cut_rows, is_blank, parse_fields
+from pipeline.sources.table import Table, open_file
 
 SAMPLE = 1000
 _BOM = b"\xef\xbb\xbf"
 
 
-class TextTable:
+class TextTable(Table):
     """What CSV and JSON lines share: files cut into byte ranges, rows counted in each file."""
 
-    plan_folder: Path | None = None
     delimiter: str | None = None
-
-    def __init__(self, spec: SourceSpec, location: Location) -> None:
-        self.spec = spec
-        self.root = location.root
-        self.unchecked_ids = spec.id is not None
-        self._names = location.files
-
-    def files(self) -> dict[str, FileState]:
-        """Each file's size and modification time."""
-        return file_states(self.root, self._names)
-
-    def scan(
-        self, files: Mapping[str, FileState], known: Known, growing: Iterator[Limit]
-    ) -> Iterator[Piece]:
-        """One pass over the bytes of the files that are new or touched."""
-        return scan_files(files, known, growing, self._cut)
-
-    def describe(self, shard: Shard) -> str:
-        """File and rows, counted from 1."""
-        return f"{shard.file} rows {shard.start + 1} to {shard.start + shard.rows}"
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows of the shard's byte range. Refused when they are not what was planned."""
@@ -68,7 +44,7 @@ class TextTable:
         count = 0
         key = self.spec.id
         needed = None if columns is None else {*columns, *([key] if key else [])}
-        with self._open(shard.file) as stream:
+        with open_file(self.root, shard.file) as stream:
             names = self._header(stream, shard.file)
             stream.seek(shard.offset)
             lines = Lines(_range(stream, shard.length, digest))
@@ -85,21 +61,10 @@ class TextTable:
                 yield Row(record_id, values, problem)
                 count += 1
         if count != shard.rows or digest.hexdigest() != shard.fingerprint:
-            raise Refused(
-                f"{self.describe(shard)} changed since planning; "
-                "run with --update to take the new rows, or --restart"
-            )
-
-    def _open(self, file: str) -> BinaryIO:
-        try:
-            return open(self.root / file, "rb")
-        except OSError as err:
-            raise ConfigError(
-                f"source.path: can't read {self.root / file}: {err.strerror}"
-            ) from err
+            raise self._changed(shard)
 
     def _cut(self, file: str, limits: Iterator[Limit]) -> Iterator[Piece]:
-        with self._open(file) as stream:
+        with open_file(self.root, file) as stream:
             self._header(stream, file)
             yield from cut_rows(stream, file, self.delimiter, limits)
 
@@ -126,7 +91,7 @@ class DelimitedTable(TextTable):
     def __init__(self, spec: SourceSpec, location: Location) -> None:
         super().__init__(spec, location)
         self.delimiter = "\t" if location.kind == ".tsv" else ","
-        with self._open(self._names[0]) as stream:
+        with open_file(self.root, self._names[0]) as stream:
             self.columns = self._header(stream, self._names[0])
         for name in (*spec.columns, *spec.types, *([spec.id] if spec.id else [])):
             if name not in self.columns:
@@ -142,7 +107,7 @@ class DelimitedTable(TextTable):
         return {"columns": self.columns, "id": self.spec.id, "types": dict(self.spec.types)}
 
     def _cut(self, file: str, limits: Iterator[Limit]) -> Iterator[Piece]:
-        with self._open(file) as stream:
+        with open_file(self.root, file) as stream:
             columns = self._header(stream, file)
         if columns != self.columns:
             raise ConfigError(
@@ -208,7 +173,7 @@ class JsonLines(TextTable):
         return self._sampled
 
     def _objects(self, file: str) -> Iterator[dict[str, Any]]:
-        with self._open(file) as stream:
+        with open_file(self.root, file) as stream:
             self._header(stream, file)
             yield from (row for row, problem in self._rows(Lines(stream), [], None) if not problem)
 
@@ -216,7 +181,7 @@ class JsonLines(TextTable):
         """Whether a key that the first rows lack occurs anywhere: sparse columns are welcome."""
         key = json.dumps(name).encode()
         for file in self._names:
-            with self._open(file) as stream:
+            with open_file(self.root, file) as stream:
                 if not (self.root / file).stat().st_size:
                     continue
                 with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -243,12 +208,6 @@ def _parse_object(line: str) -> tuple[dict[str, Any], str | None]:
     if not isinstance(value, dict):
         return {}, f"expected a JSON object, got {type(value).__name__}"
     return value, None
-
-
-def file_states(root: Path, names: Sequence[str]) -> dict[str, FileState]:
-    """Size and modification time of files under a root."""
-    stats = ((name, (root / name).stat()) for name in names)
-    return {name: FileState(stat.st_size, stat.st_mtime_ns) for name, stat in stats}
 
 
 def _range(stream: BinaryIO, length: int, digest: RangeDigest) -> Iterator[bytes]:

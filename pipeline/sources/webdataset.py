@@ -42,7 +42,7 @@ from pipeline.sources.media import (
     read_catalogues,
 )
 from pipeline.sources.metadata import infer
-from pipeline.sources.text import file_states
+from pipeline.sources.table import file_states, open_file
 
 SAMPLE = 1000
 
@@ -98,7 +98,7 @@ class TarShards:
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows from the catalogue; only texts, and `.json` where a key is wanted, are read."""
         wanted = self.schema().names if columns is None else columns
-        with self._open(shard.file) as tar:
+        with open_file(self.root, shard.file) as tar:
             for entry in next(read_catalogues(self.plan_folder, [shard])):
                 yield Row(entry.record_id, self._cells(tar, shard.file, entry, wanted))
 
@@ -139,7 +139,7 @@ class TarShards:
 
     def _entries(self, file: str) -> Iterator[Entry]:
         """Adjacent members of one key. A column that two of them answer is refused later."""
-        with self._open(file) as raw:
+        with open_file(self.root, file) as raw:
             members = ((*_split(info.name), info) for info in _headers(raw, file))
             for key, group in groupby(members, key=lambda item: item[0]):
                 parts = (
@@ -152,17 +152,9 @@ class TarShards:
     def _first(self) -> tuple[set[str], dict[str, pa.DataType]]:
         """The extensions of the first records and the scalar keys of their `.json` members."""
         entries = list(islice(self._entries(self._names[0]), SAMPLE))
-        with self._open(self._names[0]) as tar:
+        with open_file(self.root, self._names[0]) as tar:
             keys = infer(_document(tar, entry) for entry in entries)
         return {part.extension for entry in entries for part in entry.parts}, keys
-
-    def _open(self, file: str) -> BinaryIO:
-        try:
-            return open(self.root / file, "rb")
-        except OSError as err:
-            raise ConfigError(
-                f"source.path: can't read {self.root / file}: {err.strerror}"
-            ) from err
 
 
 def _headers(raw: BinaryIO, file: str) -> Iterator[tarfile.TarInfo]:

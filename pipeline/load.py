@@ -1,0 +1,136 @@
+"""One cell of a row -> the decoded items that its modality's encoders take."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from encoders.media.errors import MediaError, Reason
+from pipeline.config import ModalityConfig, RunConfig
+from pipeline.isolate import Disposable, InActor
+from pipeline.sources import Member, Row, Source
+from pipeline.sources.locations import fetch
+
+MEDIA = ("image", "audio", "video")
+# Reasons that a second look at one track of the same bytes can't change.
+_HOPELESS = (
+    Reason.TOO_LARGE,
+    Reason.EMPTY,
+    Reason.BAD_FORMAT,
+    Reason.CRASH,
+    Reason.TIMEOUT,
+    Reason.OOM,
+)
+
+
+class Loader:
+    """A row's cell -> the decoded items of each stream; None where the cell is empty."""
+
+    def __init__(
+        self, source: Source, config: RunConfig, modality: str, decoder: InActor | Disposable
+    ) -> None:
+        self.source = source
+        self.config = config
+        self.modality: ModalityConfig = config.modalities[modality]
+        self.column = config.column(modality)
+        self.decoder = decoder
+        self.stage = "read"
+
+    def uri(self, row: Row) -> str:
+        """Where the medium came from, for errors/; empty when the bytes were in the table."""
+        cell = row.cells.get(self.column)
+        if isinstance(cell, Member):
+            return cell.name
+        return cell if isinstance(cell, str) and self.modality.kind in MEDIA else ""
+
+    def load(self, row: Row) -> dict[str, "list[Any] | MediaError"]:
+        """{stream: decoded items, or why there are none}; empty where the cell is.
+
+        Raises:
+            MediaError: nothing of it can be used; `stage` then says where.
+        """
+        self.stage = "read"
+        if row.problem:
+            raise MediaError(Reason.BAD_ROW, row.problem)
+        cell: Any = row.cells.get(self.column)
+        if is_absent(cell):
+            return {}
+        kind = self.modality.kind
+        if kind in MEDIA or isinstance(cell, Member):
+            self.stage = "fetch"
+            cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
+        self.stage = "decode"
+        if kind not in MEDIA:
+            return {"self": [_CONVERT[kind](cell)]}
+        if kind == "video":
+            return self._video(cell)
+        return {"self": [self.decoder.decode(cell, kind, None, False)]}
+
+    def _video(self, raw: bytes) -> dict[str, "list[Any] | MediaError"]:
+        policy, sound = self.modality.frame_policy, bool(self.modality.sound)
+        try:
+            video = self.decoder.decode(raw, "video", policy, sound)
+            return {"frames": list(video.frames), "sound": _present(video.sound)}
+        except MediaError as error:
+            if not sound or error.reason in _HOPELESS:
+                raise
+        # One decode serves both; when it fails, a broken sound track must not cost the pictures.
+        return {
+            "frames": self._part(
+                lambda: list(self.decoder.decode(raw, "video", policy, False).frames)
+            ),
+            "sound": self._part(
+                lambda: _present(self.decoder.decode(raw, "video", None, True).sound)
+            ),
+        }
+
+    def _part(self, decode: Callable[[], list[Any]]) -> "list[Any] | MediaError":
+        try:
+            return decode()
+        except MediaError as error:
+            return error
+
+
+def _present(item: Any) -> list[Any]:
+    return [] if item is None else [item]
+
+
+def is_absent(cell: Any) -> bool:
+    """Whether a cell holds nothing: null, NaN, or an empty text, list or medium."""
+    return (
+        cell is None
+        or (isinstance(cell, str | bytes | list) and len(cell) == 0)
+        or (isinstance(cell, float) and math.isnan(cell))
+    )
+
+
+def _number(cell: Any) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r:.80}") from None
+
+
+def to_vector(cell: Any) -> np.ndarray:
+    """A list of numbers, or its JSON text -> (D,) float32.
+
+    Raises:
+        MediaError: BAD_FORMAT for anything else.
+    """
+    try:
+        values = json.loads(cell) if isinstance(cell, str) else cell
+        return np.asarray(values, dtype=np.float32).reshape(len(values))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise MediaError(Reason.BAD_FORMAT, "expected a list of numbers of one length") from None
+
+
+def _text(cell: Any) -> str:
+    try:
+        return cell.decode() if isinstance(cell, bytes) else str(cell)
+    except UnicodeDecodeError as err:
+        raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
+
+
+_CONVERT = {"text": _text, "numeric": _number, "vector": to_vector, "categorical": _text}
