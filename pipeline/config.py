@@ -345,13 +345,13 @@ def _explain(err: ValidationError, prefix: str = "") -> str:
 
 
 def _known_keys(path: list[str]) -> list[str]:
-    model: Any = RunConfig
+    """The keys that the section at `path` may have; the free names of modalities are skipped."""
+    model: type[BaseModel] = RunConfig
     for key in path:
-        field = model.model_fields.get(key) if isinstance(model, type) else None
-        annotation = field.annotation if field else model
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        model = models[0] if models else model
+        annotation = model.model_fields[key].annotation if key in model.model_fields else None
+        for candidate in (annotation, *getattr(annotation, "__args__", ())):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
     return list(model.model_fields)
 
 
