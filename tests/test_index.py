@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from stored import index, write_run
 
-from pipeline import index_ladder, index_manifest
+from pipeline import index_engine, index_ladder, index_manifest
 from pipeline.errors import PolyfuseError, Refused
 from pipeline.index import verify_index
 from pipeline.index_open import open_index
@@ -94,8 +94,11 @@ def test_every_type_under_its_cap_finds_the_true_neighbours(stored, tmp_path, ki
 
 
 @pytest.mark.parametrize("kind", ["HNSW32", "IVF256,Flat", "IVF128,SQ8"])
-def test_filters_are_never_short_and_lose_no_recall(stored, kind):
+@pytest.mark.parametrize("scan", ["as usual", "only below a share of 5 %"])
+def test_filters_are_never_short_and_lose_no_recall(stored, kind, scan, monkeypatch):
     run, vectors, snapshot = stored
+    if scan != "as usual":  # so that the selectors are walked with, as in runs of millions
+        monkeypatch.setattr(index_engine, "_SCAN_VALUES", 0)
     index(snapshot, "v", memory=CAPS[kind])
     opened = open_index(run, "v")
     u = np.concatenate([pq.read_table(p.path)["u"] for p in snapshot.parts("records")])

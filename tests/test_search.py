@@ -201,7 +201,7 @@ def does_not_raise():
 
 
 def test_many_vectors_at_once_equal_one_by_one(stored):
-    run, features, _ = stored
+    run, _, _ = stored
     searcher = Searcher(run, "a")
     queries = np.random.default_rng(4).normal(size=(20, 8)).astype("f4")
     ids, scores = searcher.search_many(queries, k=7, where="price < 0.5")
