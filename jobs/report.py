@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
 from pipeline import files
-from pipeline.run import Summary
 from pipeline.saved import SavedRun, load_saved
 from pipeline.status import Status
 from pipeline.store import Snapshot
+
+if TYPE_CHECKING:
+    from pipeline.run import Summary
 
 _EXAMPLES = 50
 _COLOURS = {
@@ -34,7 +37,7 @@ code{background:#f3f5f7;padding:.1em .35em;border-radius:3px}
 """
 
 
-def write_report(summary: Summary) -> Path:
+def write_report(summary: "Summary") -> Path:
     """Write the page beside the data; returns its path."""
     status = summary.status
     saved = load_saved(summary.run)
@@ -98,16 +101,12 @@ def _indexes(run: Path, status: Status) -> str:
     for name in status.indexes:
         pointer = files.read_json(run / "index" / name / "current.json")
         manifest = files.read_json(run / "index" / name / str(pointer["version"]) / "manifest.json")
+        recall = manifest["recall"]
+        measured = f"{recall['value']:.3f} over {recall['queries']:,} queries" if recall else ""
         rows.append(
-            (
-                name,
-                manifest["type"],
-                manifest["metric"],
-                manifest["vectors"],
-                manifest["recall_at_10"],
-            )
+            (name, manifest["type"], manifest["metric"], manifest["counts"]["indexed"], measured)
         )
-    heads = ("index", "type", "metric", "vectors", "recall@10, held-out queries")
+    heads = ("index", "type", "metric", "vectors", "recall@10, queries held out")
     return _table(heads, rows) if rows else "<p>none yet</p>"
 
 
@@ -130,7 +129,7 @@ def _errors(run: Path, status: Status) -> str:
     return counts + "<p></p>" + _table(heads, rows[:_EXAMPLES]) + tail + retry
 
 
-def _times(summary: Summary) -> str:
+def _times(summary: "Summary") -> str:
     rows = [(name, f"{seconds:.1f} s") for name, seconds in summary.seconds.items()]
     return f"<p>{summary.computed:,} rows computed</p>" + _table(("stage", "time"), rows)
 

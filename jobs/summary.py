@@ -33,5 +33,6 @@ def print_summary(summary: "Summary") -> None:
         else "nothing was left to do"
     )
     out.print(
-        f"written to {summary.run}: vectors in features/ and fused/, indexes {', '.join(status.indexes)}"
+        f"written to {summary.run}: vectors in features/ and fused/, report.html, "
+        f"indexes {', '.join(status.indexes) or 'none yet'}"
     )

@@ -46,8 +46,8 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
     Raises:
         PolyfuseError: the address does not answer, or Ray can't start here.
     """
-    # Read by Ray when it is imported or started, hence here and not later.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Ray reads these when it starts. RAY_AUTH_MODE is left alone: a Ray of our own has tokens on by
+    # default, and a driver that asks for tokens loses its actors on a cluster that does not.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     _token_path()
     import ray

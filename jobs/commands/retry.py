@@ -4,6 +4,7 @@ import typer
 
 from jobs import watch
 from jobs.commands.options import Address, Json, RunFolder, print_json
+from jobs.report import write_report
 from jobs.summary import print_summary
 from jobs.terminal import Bars
 
@@ -28,6 +29,7 @@ def retry(run: RunFolder, address: Address = None, as_json: Json = False) -> Non
     options = pipeline_run.Options(retry=True, address=address)
     with Bars() as bars:
         summary = pipeline_run.retry(run, options, bars)
+    write_report(summary)
     if as_json:
         print_json(status.to_json(summary.status))
     else:

@@ -7,6 +7,7 @@ import typer
 
 from jobs import watch
 from jobs.commands.options import Address, ConfigFile, Json, Set, print_json
+from jobs.report import write_report
 from jobs.summary import print_summary
 from jobs.terminal import Bars
 
@@ -96,6 +97,7 @@ def _run(
     options = run.Options(stages, update=update, restart=restart, address=address)
     with Bars() as bars:
         summary = run.run(config.load(path, overrides or ()), options, bars)
+    write_report(summary)
     if as_json:
         print_json(status.to_json(summary.status))
     else:

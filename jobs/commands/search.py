@@ -1,8 +1,9 @@
 """polyfuse search: nearest neighbours by any modality."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,8 +11,10 @@ from jobs.commands.options import Json, RunFolder, print_json
 from jobs.terminal import console, table
 from pipeline.errors import ConfigError
 
-_SHOWN = 6  # metadata columns that fit a terminal
-_WIDTH = 40
+if TYPE_CHECKING:
+    from pipeline.search import Hit
+
+_WIDTH = 32  # characters of one cell; --json has everything
 
 
 def register(app: typer.Typer) -> None:
@@ -73,13 +76,30 @@ def search(
     if as_json:
         print_json([asdict(hit) for hit in hits])
         return
-    names = [name for name in (hits[0].metadata if hits else {}) if name != "record_id"][:_SHOWN]
-    rows = [
-        (h.rank, h.score, h.record_id, *(_short(h.metadata.get(n)) for n in names)) for h in hits
-    ]
-    console().print(table("", ("rank", "score", "record", *names), rows))
+    out = console()
+    names = _columns(hits, out.width)
+    rows = [(h.rank, h.score, h.record_id, *(_short(h.metadata[n]) for n in names)) for h in hits]
+    out.print(table("", ("rank", "score", "record", *names), rows))
     if not hits:
-        console().print("no record has the modality asked for, or none passes the filter")
+        out.print("no record has the modality asked for, or none passes the filter")
+
+
+def _columns(hits: "Sequence[Hit]", width: int) -> list[str]:
+    """The metadata columns that say something, are not the id again, and fit the terminal."""
+    left = (
+        width
+        - len("rank  ")
+        - len("0.0000  ")
+        - max((len(h.record_id) + 2 for h in hits), default=8)
+    )
+    chosen = []
+    for name in hits[0].metadata if hits else ():
+        cells = [_short(hit.metadata[name]) for hit in hits if hit.metadata[name] != hit.record_id]
+        needs = max([len(name), *map(len, cells)]) + 2
+        if any(cells) and needs < left:
+            chosen.append(name)
+            left -= needs
+    return chosen
 
 
 def _pairs(option: str, values: list[str] | None) -> list[tuple[str, str]]:
