@@ -1,6 +1,5 @@
 """Queries of small stored runs: real encoders, every formula recomputed with numpy."""
 
-import dataclasses
 import io
 
 import numpy as np
@@ -343,10 +342,9 @@ def test_another_encoder_is_refused_with_both_identities_shown(media, tmp_path):
 
 def test_an_index_of_other_settings_is_refused(media, tmp_path):
     run = copy_of(media, tmp_path)
-    saved = save_config(run, MODALITIES | {"image": {"kind": "image"}})
+    save_config(run, MODALITIES | {"image": {"kind": "image"}})
     with pytest.raises(Refused, match=r"index concat: .* when it was built.*build it again"):
         Searcher(run)
-    assert dataclasses.is_dataclass(saved)
 
 
 def test_a_model_that_moved_is_found_by_its_identity(tmp_path, data):
