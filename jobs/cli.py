@@ -55,6 +55,10 @@ def main() -> None:
             sys.exit(1)
         if os.environ.get("POLYFUSE_TRACEBACK"):
             raise
+        if isinstance(err, OSError) and err.strerror:  # the disk, not us
+            place = f"{err.filename}: " if err.filename else ""
+            _say(f"{place}{err.strerror}; nothing committed is lost: mend that and run it again")
+            sys.exit(1)
         last = traceback.extract_tb(err.__traceback__)[-1]
         _say(
             f"a bug in polyfuse: {type(err).__name__}: {err} "

@@ -60,7 +60,9 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
     if address:
         options |= {"address": address, **_runtime_environment()}
     else:
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        # Without "local" Ray joins whatever cluster somebody started on this machine.
+        options |= {"address": "local", "include_dashboard": False}
+        options |= {"object_store_memory": _OBJECT_STORE}
         if isinstance(workers, int):
             options["num_cpus"] = workers
     try:

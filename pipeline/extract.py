@@ -21,7 +21,7 @@ from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError, Reason
 from pipeline import expression, schemas
 from pipeline.config import Feature, ModalityConfig, RunConfig
-from pipeline.isolate import Disposable, InActor
+from pipeline.isolate import ENDINGS, Disposable, InActor
 from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
 from pipeline.sources import Member, Row, Source, row_metadata
 from pipeline.sources.locations import fetch
@@ -274,7 +274,7 @@ def _add(row: Row, columns: list[Column], loader: "Loader") -> None:
     for column in columns:
         found = streams.get(column.feature.stream)
         if isinstance(found, MediaError):
-            attempts = loader.decoder.attempts
+            attempts = loader.decoder.attempts if found.reason in ENDINGS else 0
             column.fail(row.record_id, loader.uri(row), loader.stage, found, attempts)
         elif found:
             column.add(row.record_id, loader.uri(row), found)
@@ -312,7 +312,7 @@ class Loader:
         if row.problem:
             raise MediaError(Reason.BAD_ROW, row.problem)
         cell: Any = row.cells.get(self.column)
-        if _is_absent(cell):
+        if is_absent(cell):
             return {}
         kind = self.modality.kind
         if kind in MEDIA or isinstance(cell, Member):
@@ -372,7 +372,8 @@ def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator
         )
 
 
-def _is_absent(cell: Any) -> bool:
+def is_absent(cell: Any) -> bool:
+    """Whether a cell holds nothing: null, NaN, or an empty text, list or medium."""
     return (
         cell is None
         or (isinstance(cell, str | bytes | list) and len(cell) == 0)
@@ -383,15 +384,20 @@ def _is_absent(cell: Any) -> bool:
 def _number(cell: Any) -> float:
     try:
         return float(cell)
-    except (TypeError, ValueError):
-        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r:.80}") from None
 
 
-def _vector(cell: Any) -> np.ndarray:
+def to_vector(cell: Any) -> np.ndarray:
+    """A list of numbers, or its JSON text -> (D,) float32.
+
+    Raises:
+        MediaError: BAD_FORMAT for anything else.
+    """
     try:
         values = json.loads(cell) if isinstance(cell, str) else cell
         return np.asarray(values, dtype=np.float32).reshape(len(values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise MediaError(Reason.BAD_FORMAT, "expected a list of numbers of one length") from None
 
 
@@ -402,4 +408,4 @@ def _text(cell: Any) -> str:
         raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
 
 
-_CONVERT = {"text": _text, "numeric": _number, "vector": _vector, "categorical": _text}
+_CONVERT = {"text": _text, "numeric": _number, "vector": to_vector, "categorical": _text}

@@ -1,15 +1,18 @@
 """Publishing files so that a crash at any moment leaves either nothing or the whole file.
 
 POSIX: temporary name in the same folder, fsync, then rename (or link, where the first must win),
-then fsync of the folder.
+then fsync of the folder. Where the system refuses, a PolyfuseError says so in one line.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import uuid
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import PolyfuseError
 
 FORMAT = 1  # in every JSON file and Parquet footer of ours
 TEMPORARY = ".tmp-"
@@ -55,12 +58,22 @@ def sha256_of(path: Path) -> str:
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-    with temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as err:
+        with contextlib.suppress(OSError):  # a full disk wants its bytes back
+            temporary.unlink()
+        no_folder = isinstance(err, FileExistsError | NotADirectoryError)
+        reason = "a file stands where a folder should be" if no_folder else err.strerror
+        raise PolyfuseError(
+            f"can't write {path}: {reason}; mend that, or choose another output, and run the "
+            "same command again: what is done is kept"
+        ) from err
     return temporary
 
 

@@ -8,10 +8,8 @@ with a deadline and a memory cap. There a bad one costs only itself: CRASH, TIME
 
 import multiprocessing
 import multiprocessing.connection
-import os
 import resource
 import signal
-import threading
 from typing import Any
 
 from encoders.media import decode
@@ -20,6 +18,10 @@ from encoders.media.limits import Limits
 from encoders.media.types import FramePolicy
 
 TRIES = 2  # isolated tries of one medium
+STARTUP = 120.0  # seconds a decoder process may take to come up, on a busy node
+# What only a try that ended badly tells. `attempts` counts for these; for any other error it is 0,
+# so that a shard whose worker was killed gives the bytes of one whose worker lived.
+ENDINGS = (Reason.CRASH, Reason.TIMEOUT, Reason.OOM)
 MEMORY = 4_000_000_000  # address space of a decoder process, bytes
 
 
@@ -33,13 +35,13 @@ class InActor:
 
     def decode(self, raw: bytes, kind: str, frames: FramePolicy | None, sound: bool) -> Any:
         """As `encoders.media.decode`."""
-        watchdog = threading.Timer(self.limits.item_timeout, os.kill, (os.getpid(), signal.SIGKILL))
-        watchdog.daemon = True
-        watchdog.start()
+        # A thread would wait for ever for a decoder that hangs with the interpreter's lock held;
+        # the kernel's timer ends the process by SIGALRM whatever it does.
+        before = signal.setitimer(signal.ITIMER_REAL, self.limits.item_timeout)
         try:
             return decode(raw, kind, self.limits, frames=frames, sound=sound)
         finally:
-            watchdog.cancel()
+            signal.setitimer(signal.ITIMER_REAL, *before)
 
     def close(self) -> None:
         """Nothing to end."""
@@ -58,8 +60,8 @@ class Disposable:
         """As `encoders.media.decode`; CRASH or TIMEOUT after `TRIES` tries."""
         for attempt in range(1, TRIES + 1):
             self.attempts = attempt
-            pipe = self._start()
             try:
+                pipe = self._start()
                 pipe.send((raw, kind, self.limits, frames, sound))
                 if not pipe.poll(self.limits.item_timeout):
                     failure = MediaError(
@@ -91,12 +93,15 @@ class Disposable:
             self._child = context.Process(target=_serve, args=(theirs,), daemon=True)
             self._child.start()
             theirs.close()
+            if self._pipe.poll(STARTUP):  # the deadline of a medium begins when the child is up
+                self._pipe.recv()
         return self._pipe
 
 
 def _serve(pipe: multiprocessing.connection.Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    pipe.send("ready")
     while True:
         try:
             raw, kind, limits, frames, sound = pipe.recv()

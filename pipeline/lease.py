@@ -65,7 +65,6 @@ class Holder:
 
 def _take(run: Path) -> int:
     folder = run / "lease"
-    folder.mkdir(parents=True, exist_ok=True)
     epochs = sorted(folder.glob("[0-9]*.json"))
     epoch = int(epochs[-1].stem) if epochs else 0
     if epochs:

@@ -21,6 +21,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
+from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
 from pipeline.place import by_resources, settle
@@ -76,6 +77,7 @@ def run(
     source = open_source(source_spec(config), folder / "plan")
     if config.source.where:
         expression.parse(config.source.where, source.schema())  # a mistake in it shows at once
+    config = with_dims(config, source)
     saved = describe(config, {} if options.restart else _known_settings(folder))
     if (folder / "config.yaml").exists() and not options.restart and not options.update:
         refuse_changes(load_saved(folder), saved)

@@ -1,0 +1,116 @@
+"""Media that kill, hang or exhaust the decoder for real: each costs itself, and its neighbours nothing."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray
+import yaml
+from corpus import part_bytes, write_corpus
+
+from pipeline import config as configuration
+from pipeline.run import Options, run
+from pipeline.verify import verify
+
+pytestmark = pytest.mark.ray
+
+# Python loads a module of this name first thing in every process of the cluster, decoders included:
+# there a picture that ends in one of these words does to its process what a decoder's bug does.
+SITECUSTOMIZE = """
+import ctypes, os, signal
+from PIL import Image
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+def hang():
+    ctypes.PyDLL(None).sleep(600)  # with the interpreter's lock held: no other thread runs
+
+def exhaust():
+    taken = bytearray(6 << 30)  # refused under the cap of an isolated decoder
+    os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is gone
+
+def opened(file, *args, original=Image.open, **kwargs):
+    damage = {b"CRASH": crash, b"HANG!": hang, b"HEAVY": exhaust}.get(file.getvalue()[-5:])
+    return damage() if damage else original(file, *args, **kwargs)
+
+Image.open = opened
+"""
+POISON = {"r001": b"CRASH", "r020": b"HANG!", "r038": b"HEAVY", "r044": b"CRASH"}
+EXPECTED = {
+    "r001": ("CRASH", "the decoder process died on this medium", 2),
+    "r020": ("TIMEOUT", "decoding took longer than 3 s", 2),
+    "r038": ("OOM", "image: not enough memory to decode it", 1),
+    "r044": ("CRASH", "the decoder process died on this medium", 2),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fragile_cluster(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+def finished(folder: Path, *, poisonous: bool) -> Path:
+    """A run over 48 records in which four photos are poison, or simply no photos."""
+    path = write_corpus(folder, records=48)
+    for record_id, word in POISON.items():
+        photo = folder / f"photo-{int(record_id[1:])}.png"
+        photo.write_bytes(photo.read_bytes() + word if poisonous else b"no photo")
+    settings = yaml.safe_load(path.read_text())
+    settings |= {"limits": {"item_timeout": 3}, "workers": 2}
+    del settings["modalities"]["sound"]
+    run(configuration.parse(settings, folder), Options(("extract", "fuse")))
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """(a run that met poison, an undisturbed one)."""
+    folder = tmp_path_factory.mktemp("poison")
+    return (
+        finished(folder / "poison", poisonous=True),
+        finished(folder / "calm", poisonous=False),
+    )
+
+
+def errors(run: Path) -> pd.DataFrame:
+    return pd.read_parquet(run / "errors").set_index("record_id").sort_index()
+
+
+def test_each_poison_is_one_error_that_says_what_it_did(runs):
+    found = errors(runs[0])
+    for record_id, (reason, message, attempts) in EXPECTED.items():
+        row = found.loc[record_id]
+        assert (row["reason"], row["message"], row["attempts"]) == (reason, message, attempts)
+        assert (row["feature"], row["stage"]) == ("photo", "decode")
+
+
+def test_every_other_error_is_as_in_an_undisturbed_run(runs):
+    poisoned, calm = (errors(run).drop(index=list(POISON)) for run in runs)
+    assert len(calm) == 8
+    pd.testing.assert_frame_equal(poisoned, calm)
+
+
+def test_no_other_part_differs_in_a_bit(runs):
+    poisoned, calm = (part_bytes(run) for run in runs)
+    names = {name for name in calm if not name.startswith("errors/")}
+    assert names == {name for name in poisoned if not name.startswith("errors/")}
+    assert all(poisoned[name] == calm[name] for name in names)
+
+
+def test_the_audit_finds_nothing_and_no_try_is_left_over(runs):
+    for folder in runs:
+        audit = verify(folder)
+        assert (audit.problems, audit.garbage, audit.pending) == ([], [], 0)
+        assert not list(folder.rglob("*attempt*"))
