@@ -5,6 +5,7 @@ of unit vectors), or minus the Euclidean distance for "l2". Parameters travel wi
 concurrent searches share an index safely.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -145,13 +146,14 @@ class Engine:
         settings: Mapping[str, int],
         dilution: float,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The index's own search; under a filter a graph looks as much further as it is diluted."""
+        """The index's own search; under a filter it looks as much further as it is diluted."""
         selector = {} if allowed is None else {"sel": _bitmap(allowed)}
         if self._graph:
-            width = int(max(settings["efSearch"], 2 * k) * dilution)
+            width = math.ceil(max(settings["efSearch"], 2 * k) * dilution)
             params = faiss.SearchParametersHNSW(efSearch=min(width, max(_WIDEST, k)), **selector)
         elif self._inverted:
-            params = faiss.SearchParametersIVF(nprobe=settings["nprobe"], **selector)
+            lists = min(math.ceil(settings["nprobe"] * dilution), self._inner.nlist)
+            params = faiss.SearchParametersIVF(nprobe=lists, **selector)
         else:
             params = faiss.SearchParameters(**selector)
         return self.index.search(queries, k, params=params)

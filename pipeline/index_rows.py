@@ -139,7 +139,7 @@ class Rows:
     @cached_property
     def metadata_schema(self) -> pa.Schema:
         """What a filter may name: record_id, outcome and the source's columns."""
-        return self._filterable().schema
+        return self._filterable.schema
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Index ids -> rows of this file, which are also positions over the parts."""
@@ -170,7 +170,7 @@ class Rows:
 
     def matching(self, expression: pc.Expression) -> np.ndarray:
         """(next_id,) bool by id: the records that pass a filter; a null comparison does not pass."""
-        table = self._filterable()
+        table = self._filterable
         numbered = table.append_column(_POSITION, pa.array(np.arange(len(table))))
         try:
             passed = numbered.filter(expression)[_POSITION].to_numpy()
@@ -187,7 +187,7 @@ class Rows:
     def _presence(self) -> pa.Array:
         return self._column("present").combine_chunks()
 
-    @lru_cache(maxsize=1)  # noqa: B019 - a searcher lives as long as its rows
+    @cached_property
     def _filterable(self) -> pa.Table:
         wanted = ["record_id", "outcome"]
         wanted += ["metadata"] if "metadata" in self._file.schema_arrow.names else []

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from pipeline import expression, index_manifest
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 from pipeline.index_open import open_index
-from pipeline.query import QueryEncoder, Term, check_weights
+from pipeline.query import QueryEncoder, check_weights
 from pipeline.saved import SavedRun, load_saved
 from pipeline.spaces import space_of
 
@@ -183,6 +183,3 @@ def _refuse_stale(name: str, saved: SavedRun, manifest: index_manifest.Manifest)
 
 def _threads() -> int:
     return 1 if sys.platform == "darwin" else os.cpu_count() or 1
-
-
-__all__ = ["Hit", "Searcher", "Term", "default_index"]
