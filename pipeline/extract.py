@@ -5,8 +5,6 @@ in present items, and a failed item keeps its place in it as an empty slot, so w
 replaced by changes no bit of its neighbours.
 """
 
-import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ import pyarrow.dataset as ds
 from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError, Reason
 from pipeline import expression, schemas
+from pipeline.cells import CONVERT, is_absent
 from pipeline.config import Feature, ModalityConfig, RunConfig
 from pipeline.isolate import ENDINGS, Disposable, InActor
 from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
@@ -320,7 +319,7 @@ class Loader:
             cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
         self.stage = "decode"
         if kind not in MEDIA:
-            return {"self": [_CONVERT[kind](cell)]}
+            return {"self": [CONVERT[kind](cell)]}
         if kind == "video":
             return self._video(cell)
         return {"self": [self.decoder.decode(cell, kind, None, False)]}
@@ -370,42 +369,3 @@ def filtered(rows: Iterable[Row], source: Source, config: RunConfig) -> Iterator
         yield from (
             (row, bool(keep) or bool(row.problem)) for row, keep in zip(chunk, kept, strict=True)
         )
-
-
-def is_absent(cell: Any) -> bool:
-    """Whether a cell holds nothing: null, NaN, or an empty text, list or medium."""
-    return (
-        cell is None
-        or (isinstance(cell, str | bytes | list) and len(cell) == 0)
-        or (isinstance(cell, float) and math.isnan(cell))
-    )
-
-
-def _number(cell: Any) -> float:
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r:.80}") from None
-
-
-def to_vector(cell: Any) -> np.ndarray:
-    """A list of numbers, or its JSON text -> (D,) float32.
-
-    Raises:
-        MediaError: BAD_FORMAT for anything else.
-    """
-    try:
-        values = json.loads(cell) if isinstance(cell, str) else cell
-        return np.asarray(values, dtype=np.float32).reshape(len(values))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise MediaError(Reason.BAD_FORMAT, "expected a list of numbers of one length") from None
-
-
-def _text(cell: Any) -> str:
-    try:
-        return cell.decode() if isinstance(cell, bytes) else str(cell)
-    except UnicodeDecodeError as err:
-        raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
-
-
-_CONVERT = {"text": _text, "numeric": _number, "vector": to_vector, "categorical": _text}
