@@ -5,9 +5,9 @@ another length is then that record's error.
 """
 
 from encoders.media.errors import MediaError
+from pipeline.cells import is_absent, to_vector
 from pipeline.config import ComponentConfig, RunConfig
 from pipeline.errors import ConfigError
-from pipeline.load import is_absent, to_vector
 from pipeline.plan import growing
 from pipeline.sources.base import Known, Shard, Source
 

@@ -1,13 +1,10 @@
 """One cell of a row -> the decoded items that its modality's encoders take."""
 
-import json
-import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from encoders.media.errors import MediaError, Reason
+from pipeline.cells import CONVERT, is_absent
 from pipeline.config import ModalityConfig, RunConfig
 from pipeline.isolate import Disposable, InActor
 from pipeline.sources import Member, Row, Source
@@ -63,7 +60,7 @@ class Loader:
             cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
         self.stage = "decode"
         if kind not in MEDIA:
-            return {"self": [_CONVERT[kind](cell)]}
+            return {"self": [CONVERT[kind](cell)]}
         if kind == "video":
             return self._video(cell)
         return {"self": [self.decoder.decode(cell, kind, None, False)]}
@@ -95,42 +92,3 @@ class Loader:
 
 def _present(item: Any) -> list[Any]:
     return [] if item is None else [item]
-
-
-def is_absent(cell: Any) -> bool:
-    """Whether a cell holds nothing: null, NaN, or an empty text, list or medium."""
-    return (
-        cell is None
-        or (isinstance(cell, str | bytes | list) and len(cell) == 0)
-        or (isinstance(cell, float) and math.isnan(cell))
-    )
-
-
-def _number(cell: Any) -> float:
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        raise MediaError(Reason.BAD_FORMAT, f"expected a number, got {cell!r:.80}") from None
-
-
-def to_vector(cell: Any) -> np.ndarray:
-    """A list of numbers, or its JSON text -> (D,) float32.
-
-    Raises:
-        MediaError: BAD_FORMAT for anything else.
-    """
-    try:
-        values = json.loads(cell) if isinstance(cell, str) else cell
-        return np.asarray(values, dtype=np.float32).reshape(len(values))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        raise MediaError(Reason.BAD_FORMAT, "expected a list of numbers of one length") from None
-
-
-def _text(cell: Any) -> str:
-    try:
-        return cell.decode() if isinstance(cell, bytes) else str(cell)
-    except UnicodeDecodeError as err:
-        raise MediaError(Reason.BAD_FORMAT, f"the text is not UTF-8 (byte {err.start})") from err
-
-
-_CONVERT = {"text": _text, "numeric": _number, "vector": to_vector, "categorical": _text}
