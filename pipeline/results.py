@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline import index_manifest, schemas
+from pipeline import schemas
 from pipeline.errors import ConfigError
+from pipeline.index import manifests
 from pipeline.saved import SavedRun, load_saved
 from pipeline.store import Part, Snapshot
 
 if TYPE_CHECKING:
-    from pipeline.search import Hit, Searcher
+    from pipeline.search.searcher import Hit, Searcher
 
 
 class Run:
@@ -96,13 +97,13 @@ class Run:
 
     def indexes(self) -> list[dict[str, Any]]:
         """The manifest of every index: name, type, metric, dim, counts, recall, identities ..."""
-        folders = [self.path / "index" / name for name in index_manifest.names(self.path)]
-        versions = [version for folder in folders if (version := index_manifest.current(folder))]
-        return [dataclasses.asdict(index_manifest.read_manifest(version)) for version in versions]
+        folders = [self.path / "index" / name for name in manifests.names(self.path)]
+        versions = [version for folder in folders if (version := manifests.current(folder))]
+        return [dataclasses.asdict(manifests.read_manifest(version)) for version in versions]
 
     def searcher(self, index: str | None = None) -> "Searcher":
-        """An index opened once and kept: see `pipeline.search.Searcher`."""
-        from pipeline.search import Searcher, default_index
+        """An index opened once and kept: see `pipeline.search.searcher.Searcher`."""
+        from pipeline.search.searcher import Searcher, default_index
 
         name = index or default_index(self.path, self.saved)
         if name not in self._searchers:
@@ -112,7 +113,7 @@ class Run:
     def search(
         self, query: Mapping[str, Any] | None = None, *, index: str | None = None, **options: Any
     ) -> "list[Hit]":
-        """Nearest records; arguments as for `pipeline.search.Searcher.search`.
+        """Nearest records; arguments as for `pipeline.search.searcher.Searcher.search`.
 
         Example:
             run.search({"text": "red shoe"}, where="price < 50", k=5)

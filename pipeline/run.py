@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, expression, files, garbage, indexing, probe, todo
+from pipeline import cluster, expression, files, garbage, probe, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
+from pipeline.index import jobs as index_jobs
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
@@ -253,11 +254,11 @@ class _Command:
                 f"{status.pending:,} of {status.records:,} records have no vectors yet: "
                 "extract them first (`polyfuse run` does everything)"
             )
-        jobs = indexing.stale(self.folder, self.saved)
+        jobs = index_jobs.stale(self.folder, self.saved)
         if jobs:
             self._connect()
             started = time.monotonic()
-            indexing.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
+            index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
             self.seconds["index"] += time.monotonic() - started
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline import files, garbage, records
-from pipeline.index import verify_index
+from pipeline.index.build import verify_index
 from pipeline.lease import Holder
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.plan import Plan, Shard

@@ -10,8 +10,8 @@ import fusion
 from pipeline import schemas
 from pipeline.config import RunConfig
 from pipeline.fuse import identify
-from pipeline.index import build_index
-from pipeline.indexing import wanted
+from pipeline.index.build import build_index
+from pipeline.index.jobs import wanted
 from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.store import Snapshot, publish_snapshot, write_part
 

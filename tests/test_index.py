@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from stored import index, write_run
 
-from pipeline import index_engine, index_ladder, index_manifest
 from pipeline.errors import PolyfuseError, Refused
-from pipeline.index import verify_index
-from pipeline.index_open import open_index
+from pipeline.index import engine, ladder, manifests
+from pipeline.index.build import verify_index
+from pipeline.index.opening import open_index
 
 D = 32
 N = 20_000
@@ -96,7 +96,7 @@ def test_every_type_under_its_cap_finds_the_true_neighbours(stored, tmp_path, ki
 def test_filters_are_never_short_and_lose_no_recall(stored, kind, scan, monkeypatch):
     run, vectors, snapshot = stored
     if scan != "as usual":  # so that the selectors are walked with, as in runs of millions
-        monkeypatch.setattr(index_engine, "_SCAN_VALUES", 0)
+        monkeypatch.setattr(engine, "_SCAN_VALUES", 0)
     index(snapshot, "v", memory=CAPS[kind])
     opened = open_index(run, "v")
     u = np.concatenate([pq.read_table(p.path)["u"] for p in snapshot.parts("records")])
@@ -140,7 +140,7 @@ def test_same_parts_give_the_same_bytes(stored, tmp_path):
     _, _, snapshot = stored
     first, second = index(snapshot, "v"), index(snapshot, "v")
     assert first.name < second.name
-    for name in index_manifest.FILES:
+    for name in manifests.FILES:
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
@@ -185,7 +185,7 @@ def test_rows_say_which_record_every_id_is(tmp_path):
     assert pq.read_schema(version / "rows.parquet").metadata[b"format"] == b"1"
 
 
-@pytest.mark.parametrize("name", index_manifest.FILES)
+@pytest.mark.parametrize("name", manifests.FILES)
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_file_is_refused_before_it_is_parsed(tmp_path, name, damage):
     version = index(write_run(tmp_path, {"v": clustered(300, 8)}), "v")
@@ -231,7 +231,7 @@ def test_the_ladder_trains_on_enough_points_and_falls_with_memory():
     for count in (0, 1, 38, 39, 500, 9_999, 10_000, 300_000, 5_000_000, 50_000_000):
         for dim in (1, 7, 32, 512):
             for memory in (10**5, 10**7, 10**9, 10**12):
-                rungs = index_ladder.ladder(count, dim, memory, trainable=count)
+                rungs = ladder.ladder(count, dim, memory, trainable=count)
                 assert rungs
                 for rung in rungs:
                     assert rung.train <= count
@@ -269,7 +269,7 @@ def test_vectors_come_back_as_stored(stored, kind):
 
 
 def test_parts_that_do_not_pair_up_are_refused(tmp_path):
-    from pipeline.index import build_index
+    from pipeline.index.build import build_index
 
     snapshot = write_run(tmp_path, {"v": clustered(300, 8)}, shard=100)
     with pytest.raises(PolyfuseError, match="2 parts are not row for row"):

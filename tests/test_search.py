@@ -12,7 +12,7 @@ from stored import index_all, save_config, write_run
 import encoders
 from encoders.media import Limits, decode
 from pipeline.errors import ConfigError, PolyfuseError, Refused
-from pipeline.search import Searcher
+from pipeline.search.searcher import Searcher
 
 N = 3000
 MODALITIES = {

@@ -12,7 +12,7 @@ from jobs.terminal import console, table
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.search import Hit
+    from pipeline.search.searcher import Hit
 
 _WIDTH = 32  # characters of one cell; --json has everything
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from fusion.blocks import blocks
 from pipeline.errors import ConfigError
-from pipeline.index_open import OpenIndex
-from pipeline.index_vectors import unit
-from pipeline.query import Term
+from pipeline.index.opening import OpenIndex
+from pipeline.index.vectors import unit
 from pipeline.saved import SavedRun
+from pipeline.search.query import Term
 
 if TYPE_CHECKING:
     from fusion.base import Fusion

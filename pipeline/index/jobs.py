@@ -9,7 +9,7 @@ from typing import Any
 
 import fusion
 from pipeline import cluster, files
-from pipeline.index import build_index
+from pipeline.index.build import build_index
 from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
 from pipeline.saved import SavedRun

@@ -13,7 +13,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipeline.index_vectors import unit
+from pipeline.index.vectors import unit
 
 METRICS = {
     "cosine": faiss.METRIC_INNER_PRODUCT,

@@ -17,13 +17,14 @@ import faiss
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline import files, index_ladder, index_manifest, index_recall
+from pipeline import files
 from pipeline.errors import PolyfuseError
-from pipeline.index_engine import METRICS, Engine
-from pipeline.index_manifest import Manifest
-from pipeline.index_open import open_index
-from pipeline.index_rows import IdBinding, Rows, write_rows
-from pipeline.index_vectors import PartVectors
+from pipeline.index import ladder, manifests, recall
+from pipeline.index.engine import METRICS, Engine
+from pipeline.index.manifests import Manifest
+from pipeline.index.opening import open_index
+from pipeline.index.rows import IdBinding, Rows, write_rows
+from pipeline.index.vectors import PartVectors
 from pipeline.store import Part, Snapshot
 
 _QUERIES = 256
@@ -86,11 +87,11 @@ def build_index(
             search=dict(built.settings),
             recall=built.recall,
             memory={"cap": memory, "estimate": built.rung.bytes},
-            files={file: _describe(temporary / file) for file in index_manifest.FILES},
+            files={file: _describe(temporary / file) for file in manifests.FILES},
             folder=vectors[0].path.parent.relative_to(snapshot.run).as_posix(),
             faiss=faiss.__version__,
         )
-        return index_manifest.publish(folder, temporary, manifest)
+        return manifests.publish(folder, temporary, manifest)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -135,9 +136,7 @@ class _Build:
         held = np.sort(random.choice(self.positions, min(_QUERIES, count // 20), replace=False))
         self.held = held
         self.kept = np.setdiff1d(self.positions, held, assume_unique=True)
-        self.rung = index_ladder.choose(
-            count, self.source.dim, self.memory, trainable=len(self.kept)
-        )
+        self.rung = ladder.choose(count, self.source.dim, self.memory, trainable=len(self.kept))
         sample = np.sort(random.choice(self.kept, self.rung.train, replace=False))
         self.index = _empty(self.rung, self.source.dim, self.source.metric)
         if self.rung.train:
@@ -147,8 +146,8 @@ class _Build:
         """Add every vector but the queries, measure, add the queries."""
         queries = self.source.take(self.held)
         metric = METRICS[self.source.metric]
-        k = min(index_recall.K, len(self.kept))
-        exact = index_recall.ExactNeighbours(queries, k, metric)
+        k = min(recall.K, len(self.kept))
+        exact = recall.ExactNeighbours(queries, k, metric)
         wanted = np.zeros(len(self.source), bool)
         wanted[self.kept] = True
         for start, matrix, _ in self.source.blocks():
@@ -158,19 +157,17 @@ class _Build:
             exact.add(block)
         self.settings, value = self._calibrate(exact)
         self.recall = {
-            "k": index_recall.K,
+            "k": recall.K,
             "value": value,
-            "target": index_recall.TARGET,
+            "target": recall.TARGET,
             "queries": len(queries),
             "against": "exact search over the same rows, queries withheld, ties within "
-            f"{index_recall.TOLERANCE:g}",
+            f"{recall.TOLERANCE:g}",
         }
         if len(self.held):
             self.index.add_with_ids(queries, self.ids[self.held])
 
-    def _calibrate(
-        self, exact: index_recall.ExactNeighbours
-    ) -> tuple[Mapping[str, int], float | None]:
+    def _calibrate(self, exact: recall.ExactNeighbours) -> tuple[Mapping[str, int], float | None]:
         position = np.full(self.next_id, -1, np.int64)
         position[self.ids] = np.arange(len(self.ids))
         engine = Engine(
@@ -185,11 +182,11 @@ class _Build:
             scores, _ = engine.search(queries, k, settings=settings)
             return scores**2 if self.source.metric == "l2" else -scores
 
-        return index_recall.calibrate(search, exact, _steps(self.rung, search, exact))
+        return recall.calibrate(search, exact, _steps(self.rung, search, exact))
 
 
 def _steps(
-    rung: index_ladder.Rung, search: index_recall.Search, exact: index_recall.ExactNeighbours
+    rung: ladder.Rung, search: recall.Search, exact: recall.ExactNeighbours
 ) -> Iterator[Mapping[str, int]]:
     """Search settings to try, cheapest first."""
     if rung.factory.startswith("HNSW"):
@@ -201,11 +198,11 @@ def _steps(
     rerank = {}
     if rung.lossy:  # how many candidates suffice is known from looking into every list
         everywhere = [{"nprobe": rung.lists, "rerank": factor} for factor in (4, 10, 40)]
-        rerank = {"rerank": index_recall.calibrate(search, exact, everywhere)[0]["rerank"]}
+        rerank = {"rerank": recall.calibrate(search, exact, everywhere)[0]["rerank"]}
     yield from ({"nprobe": 2**power, **rerank} for power in range(rung.lists.bit_length()))
 
 
-def _empty(rung: index_ladder.Rung, dim: int, metric: str) -> Any:
+def _empty(rung: ladder.Rung, dim: int, metric: str) -> Any:
     """The untrained index; HNSW and Flat take no ids of their own."""
     if rung.lists:
         index = faiss.index_factory(dim, rung.factory, METRICS[metric])
@@ -253,12 +250,12 @@ def _split(mask: np.ndarray, parts: Sequence[Part]) -> list[np.ndarray]:
 
 def _earlier_rows(folder: Path) -> Rows | None:
     """Who has which id so far. A damaged version binds nobody: the ids start anew."""
-    version = index_manifest.current(folder)
+    version = manifests.current(folder)
     if version is None:
         return None
     try:
-        manifest = index_manifest.read_manifest(version)
-        index_manifest.check_files(version, manifest)
+        manifest = manifests.read_manifest(version)
+        manifests.check_files(version, manifest)
     except PolyfuseError:
         return None
     return Rows(version / "rows.parquet", manifest.counts["next_id"])

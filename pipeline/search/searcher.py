@@ -18,12 +18,13 @@ import faiss
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline import expression, index_manifest
+from pipeline import expression
 from pipeline.errors import ConfigError, PolyfuseError, Refused
-from pipeline.index_open import open_index
-from pipeline.query import QueryEncoder, check_weights
+from pipeline.index import manifests
+from pipeline.index.opening import open_index
 from pipeline.saved import SavedRun, load_saved
-from pipeline.spaces import space_of
+from pipeline.search.query import QueryEncoder, check_weights
+from pipeline.search.spaces import space_of
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,14 @@ def default_index(run: Path, saved: SavedRun) -> str:
     Raises:
         PolyfuseError: the run has none.
     """
-    there = index_manifest.names(run)
+    there = manifests.names(run)
     for name in [*saved.config.models, *(f.name for f in saved.config.features())]:
         if name in there:
             return name
     raise PolyfuseError(f"{run} has no index yet: run `polyfuse index CONFIG` first")
 
 
-def _refuse_stale(name: str, saved: SavedRun, manifest: index_manifest.Manifest) -> None:
+def _refuse_stale(name: str, saved: SavedRun, manifest: manifests.Manifest) -> None:
     """An index outlives a changed configuration; its vectors then are not what the run says."""
     for other in manifest.identities:
         built, now = manifest.identity(other), saved.identities.get(other)

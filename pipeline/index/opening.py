@@ -8,12 +8,12 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipeline import index_manifest
 from pipeline.errors import PolyfuseError
-from pipeline.index_engine import Engine
-from pipeline.index_manifest import Manifest
-from pipeline.index_rows import Rows
-from pipeline.index_vectors import PartVectors
+from pipeline.index import manifests
+from pipeline.index.engine import Engine
+from pipeline.index.manifests import Manifest
+from pipeline.index.rows import Rows
+from pipeline.index.vectors import PartVectors
 from pipeline.store import Snapshot
 
 _loading = threading.Lock()  # FAISS's load limits are global
@@ -36,13 +36,13 @@ def open_index(run: Path, name: str, *, full: bool = False) -> OpenIndex:
         PolyfuseError: there is no such index.
         Refused: its files are not those that its manifest names.
     """
-    version = index_manifest.current(run / "index" / name)
+    version = manifests.current(run / "index" / name)
     if version is None:
-        known = index_manifest.names(run)
+        known = manifests.names(run)
         hint = f"there are: {', '.join(known)}" if known else "run `polyfuse index CONFIG` first"
         raise PolyfuseError(f"{run} has no index {name!r}; {hint}")
-    manifest = index_manifest.read_manifest(version)
-    index_manifest.check_files(version, manifest, full=full)
+    manifest = manifests.read_manifest(version)
+    manifests.check_files(version, manifest, full=full)
     rows = Rows(version / "rows.parquet", manifest.counts["next_id"])
     snapshot = Snapshot(run, manifest.snapshot["version"], manifest.snapshot["digest"])
 
