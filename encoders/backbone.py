@@ -68,8 +68,11 @@ def outline(config: Any, kind: str, inputs: Mapping[str, Tensor]) -> Outline:
     Raises:
         ValueError: the model does not take such inputs.
     """
-    from transformers import AutoModel
+    from transformers import MODEL_MAPPING, AutoModel
 
+    # Imports the model's code. Under the meta device, a module that makes a tensor when it is
+    # imported (torchaudio's Kaldi front end, which AST uses) would keep one without data.
+    MODEL_MAPPING.get(type(config), None)
     with quiet(), torch.device("meta"), torch.inference_mode():
         try:
             model = _encoder(AutoModel.from_config(config, dtype=torch.float32)).eval()

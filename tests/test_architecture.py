@@ -125,6 +125,18 @@ def test_nothing_names_a_machine_or_a_package_host():
         assert found is None, f"{relative(path)} names {found[0]!r}"
 
 
+def test_tracing_a_model_leaves_no_tensor_without_data_in_a_library():
+    code = (
+        "import sys, torch, transformers; from encoders import backbone;"
+        "shape = dict(hidden_size=8, num_attention_heads=1, intermediate_size=8);"
+        "config = transformers.BertConfig(num_hidden_layers=1, **shape);"
+        "ids = torch.ones(1, 8, dtype=torch.long);"
+        "backbone.outline(config, 'text', {'input_ids': ids});"
+        "from torchaudio.compliance import kaldi; sys.exit(kaldi.EPSILON.is_meta)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_importing_the_decoders_loads_no_model_library():
     code = (
         "import sys, encoders, encoders.media; sys.exit(bool({'torch', 'ray'} & set(sys.modules)))"
