@@ -13,6 +13,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from pipeline.work import RayWorker
 
 # Ray Data's own defaults are endless: one medium that kills its worker would loop for ever.
 _RESTARTS = 1000
-_TRIES = 4
+_TRIES = 4  # of one unit; a task may hold several
 _BLOCKS = 2000
 _OBJECT_STORE = 200_000_000  # only descriptors travel
 _REMOTE_WAIT = 600.0  # seconds to wait for an autoscaler
@@ -182,8 +184,9 @@ def result(reference: Any, what: str) -> Any:
         raise PolyfuseError(f"{what}: the worker died") from err
 
 
-def _finite() -> dict[str, int]:
-    return {"max_restarts": _RESTARTS, "max_task_retries": _TRIES}
+def _finite(units: int, blocks: int) -> dict[str, int]:
+    """A worker may die on each unit of its task: the ledger remembers which ones are done."""
+    return {"max_restarts": _RESTARTS, "max_task_retries": _TRIES * ceil(units / blocks)}
 
 
 def stream(
@@ -205,14 +208,15 @@ def stream(
     # The only way to bound the restarts in Ray 2.60, which already calls it deprecated.
     warnings.filterwarnings("ignore", message=".*ray_remote_args_fn.*")
     rows = [{"unit": pickle.dumps(unit)} for unit in units]
-    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map_batches(
+    blocks = min(len(rows), _BLOCKS)
+    dataset = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
         RayWorker,
         fn_constructor_args=(job,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
-        ray_remote_args_fn=_finite,
+        ray_remote_args_fn=partial(_finite, len(rows), blocks),
     )
     try:
         for row in dataset.iter_rows():

@@ -7,6 +7,7 @@ modality at a time.
 
 import os
 import pickle
+import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,6 @@ from encoders.base import Encoder
 from pipeline import records, schemas
 from pipeline.errors import PolyfuseError
 from pipeline.extract import Errors, Shelf, columns_read, extract
-from pipeline.fuse import fuse, load_model
 from pipeline.isolate import decoder
 from pipeline.ledger import Ledger, Marker
 from pipeline.models import folder_of, inputs
@@ -37,7 +37,6 @@ class Worker:
     """Runs units one after another; built once per actor."""
 
     def __init__(self, job: Job) -> None:
-        # Ray sets OMP_NUM_THREADS only for pools that start later; torch's may have started.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self.job = job
         self.config = job.saved.config
@@ -49,9 +48,11 @@ class Worker:
 
     def run(self, unit: Unit) -> dict[str, Any]:
         """Do one unit and whatever it completes; returns a small report for the driver."""
-        started = time.monotonic()
-        work = {"extract": self._extract, "records": self._records, "fuse": self._fuse}[unit.kind]
-        marker = work(unit, started)
+        marker = self.ledger.latest(unit.shard.number, unit.name)
+        # Ray repeats all units of a task whose worker died, those that were committed too.
+        if marker is None or (marker.work, marker.revision) != (unit.work, unit.revision):
+            work = {"extract": self._extract, "records": self._records, "fuse": self._fuse}
+            marker = work[unit.kind](unit, time.monotonic())
         report = _report(marker)
         if unit.kind == "extract":
             report["outcomes"] = self._derive_records(unit)
@@ -90,6 +91,7 @@ class Worker:
                 self._encoders[key] = encoders.build(
                     feature.encoder, precision=setting.precision, device=setting.device
                 )
+                _single_threaded()
         return {name: self._encoders[key] for name, (key, _, _) in wanted.items()}
 
     def _shelf(self, unit: Unit) -> Shelf:
@@ -132,8 +134,11 @@ class Worker:
         return self._commit(unit, [part], errors, {"outcome": letters}, table.num_rows, started)
 
     def _fuse(self, unit: Unit, started: float) -> Marker:
+        from pipeline.fuse import fuse, load_model  # torch: extraction may not need it
+
         if unit.subject not in self._fusions:
             self._fusions[unit.subject] = load_model(self.job.run / "models" / unit.subject)
+            _single_threaded()
         parts = input_parts(self.job, self.ledger, unit.shard.number, unit.subject)
         table = fuse(self.job.run, parts, self._fusions[unit.subject])
         part = write_part(self.job.run, f"fused/{unit.subject}", unit.shard.number, table)
@@ -192,17 +197,20 @@ def _report(marker: Marker) -> dict[str, Any]:
     }
 
 
+def _single_threaded() -> None:
+    """One actor per core: keep torch, where something has loaded it, to one thread.
+
+    Ray sets OMP_NUM_THREADS, which does not reach a pool that has started.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 class RayWorker(Worker):
     """The same, as Ray Data calls it: a batch of one pickled unit in, a batch of one report out.
 
     An exception travels in the report: raised here, Ray Data would wrap it beyond recognition.
     """
-
-    def __init__(self, job: Job) -> None:
-        import torch
-
-        torch.set_num_threads(1)  # one single-threaded actor per core
-        super().__init__(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """batch: {"unit": [pickled Unit]}."""
