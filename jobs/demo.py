@@ -76,7 +76,7 @@ def _precisions(run: Path) -> dict[str, float]:
     from pipeline import Run
 
     results = Run(run)
-    records = results.records()
+    records = results.records().to_table(columns=["record_id", "concept"])
     concepts = dict(
         zip(records["record_id"].to_pylist(), records["concept"].to_pylist(), strict=True)
     )

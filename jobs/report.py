@@ -1,6 +1,6 @@
 """RUN/report.html: what happened, for a person. One static page, no script, nothing fetched."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2.2rem 0 .5rem}p{margin:
 .quiet{color:#5c6873}table{border-collapse:collapse;width:100%}
 th{text-align:left;font-weight:600;border-bottom:2px solid #d5dae0}
 td,th{padding:.3rem .8rem .3rem 0;vertical-align:top}
-td{border-bottom:1px solid #edf0f3;overflow-wrap:anywhere}
+td{border-bottom:1px solid #edf0f3}td:last-child{overflow-wrap:anywhere}
 .n{text-align:right}
 .bar{display:flex;height:1.4rem;border-radius:4px;overflow:hidden;margin:.8rem 0 .3rem}
 .key span{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 1em}
@@ -142,15 +142,18 @@ def _times(summary: "Summary") -> str:
     return f"<p>{summary.computed:,} rows computed</p>" + _table(("stage", "time"), rows)
 
 
-def _table(heads: Iterable[str], rows: Iterable[Sequence[object]]) -> str:
-    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    numeric = [
+        bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(heads))
+    ]
+    head = "".join(_cell("th", name, right) for name, right in zip(heads, numeric, strict=True))
+    body = "".join(
+        f"<tr>{''.join(_cell('td', v, right) for v, right in zip(row, numeric, strict=True))}</tr>"
+        for row in rows
+    )
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"<td class=n>{value:.4f}</td>"
-    if isinstance(value, int):
-        return f"<td class=n>{value:,}</td>"
-    return f"<td>{escape(str(value))}</td>"
+def _cell(tag: str, value: object, right: bool) -> str:
+    text = f"{value:,}" if isinstance(value, int) else escape(str(value))
+    return f"<{tag} class=n>{text}</{tag}>" if right else f"<{tag}>{text}</{tag}>"

@@ -33,9 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with _temporary(path) as temporary:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -45,12 +45,12 @@ def create(path: Path, data: bytes) -> bool:
     """
     with _temporary(path) as temporary:
         temporary.write_bytes(data)
-        _sync(temporary)
+        sync(temporary)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-    _sync(path.parent)
+    sync(path.parent)
     return True
 
 
@@ -94,7 +94,8 @@ def _temporary(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's names, last through a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

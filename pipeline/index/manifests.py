@@ -92,12 +92,12 @@ def next_version(folder: Path) -> str:
 def publish(folder: Path, temporary: Path, manifest: Manifest) -> Path:
     """Move a finished temporary folder into place, point to it and drop versions nobody opens."""
     for name in FILES:
-        _sync(temporary / name)
+        files.sync(temporary / name)
     files.publish(temporary / "manifest.json", manifest.to_json())
-    _sync(temporary)
+    files.sync(temporary)
     version = folder / next_version(folder)
     os.rename(temporary, version)
-    _sync(folder)
+    files.sync(folder)
     files.publish(folder / "current.json", files.to_json({"version": version.name}))
     for old in sorted(folder.glob("v*"))[:-_KEEP]:
         shutil.rmtree(old)
@@ -143,11 +143,3 @@ def _note(path: Path) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
     return Path(cache, "polyfuse", "checked", f"{key}.json")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
