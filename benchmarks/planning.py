@@ -1,6 +1,6 @@
-"""How long planning takes and how much memory it needs, as a Markdown table.
+"""How long planning takes and how much memory it needs: writes docs/results/planning.md.
 
-    python benchmarks/planning.py --rows 100000 1000000 10000000 --folder /tmp/planning
+    python benchmarks/planning.py
 
 Tables of three columns (sku, title with quotes and line breaks, price) are generated once per size;
 each planning runs in a process of its own, so that the peak memory is its own.
@@ -9,9 +9,11 @@ each planning runs in a process of its own, so that the peak memory is its own.
 import argparse
 import datetime
 import json
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "docs" / "results" / "planning.md"
 SEED = 7
 BLOCK = 100_000
 # Run in a fresh process: peak memory never goes down.
@@ -40,31 +44,46 @@ print(json.dumps([planned.records, planned.new_shards, seconds, before, peak()])
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    arguments.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     arguments.add_argument("--kinds", nargs="+", default=["csv", "jsonl", "parquet"])
-    arguments.add_argument("--folder", type=Path, required=True)
     options = arguments.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
-    print(f"`{' '.join(sys.argv)}`, seed {SEED}, {machine}, {datetime.date.today()}\n")
-    print("| source | rows | size MB | id column | shards | seconds | peak RSS MB (imports) |")
-    print("| --- | ---: | ---: | --- | ---: | ---: | ---: |")
-    for kind in options.kinds:
-        for rows in options.rows:
-            path = options.folder / f"planning-{rows}.{kind}"
-            if not path.exists():
-                WRITERS[kind](path, rows)
-            size = path.stat().st_size / 1e6
-            for id_column in ("", "sku"):
-                command = [sys.executable, "-c", MEASURE, str(path), id_column]
-                answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                count, shards, seconds, before, peak = json.loads(answer)
-                assert count == rows
-                print(
-                    f"| {kind} | {rows:,} | {size:,.0f} | {id_column or 'none'} | {shards} | "
-                    f"{seconds:.1f} | {peak:,.0f} ({before:,.0f}) |",
-                    flush=True,
-                )
+    command = f"python benchmarks/planning.py {' '.join(sys.argv[1:])}".strip()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    lines = [
+        "# Planning: time and memory",
+        "",
+        "Planning finds the shards, their byte ranges and fingerprints; with an id column it also",
+        "proves that no id is empty or occurs twice. Peak memory includes the imports (in brackets).",
+        "",
+        "| source | rows | size MB | id column | shards | seconds | peak RSS MB (imports) |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in options.kinds:
+            for rows in options.rows:
+                lines += measure(Path(folder, f"planning-{rows}.{kind}"), kind, rows)
+                print(*lines[-2:], sep="\n", flush=True)
+    lines += ["", f"`{command}`, seed {SEED}, {machine}, {datetime.date.today()}.", ""]
+    RESULT.write_text("\n".join(lines))
+    print(RESULT)
+
+
+def measure(path: Path, kind: str, rows: int) -> Iterator[str]:
+    """Two table rows: without an id column and with one."""
+    WRITERS[kind](path, rows)
+    size = path.stat().st_size / 1e6
+    for id_column in ("", "sku"):
+        command = [sys.executable, "-c", MEASURE, str(path), id_column]
+        answer = subprocess.run(
+            command, check=True, capture_output=True, text=True, cwd=ROOT
+        ).stdout
+        count, shards, seconds, before, peak = json.loads(answer)
+        assert count == rows
+        yield (
+            f"| {kind} | {rows:,} | {size:,.0f} | {id_column or 'none'} | {shards} | "
+            f"{seconds:.1f} | {peak:,.0f} ({before:,.0f}) |"
+        )
+    path.unlink()
 
 
 def batches(rows: int) -> Iterator[tuple[range, list[str], np.ndarray]]:
