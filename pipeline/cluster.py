@@ -106,7 +106,7 @@ def is_remote(address: str | None) -> bool:
 
 
 def worker_count(workers: int | str, resources: Resources) -> int:
-    """How many actors: as many as fit into the cluster, at most the number asked for."""
+    """How many actors to begin with: as many as fit now, at most the number asked for."""
     import ray
 
     total = ray.cluster_resources()
@@ -190,9 +190,12 @@ def _finite(units: int, blocks: int) -> dict[str, int]:
 
 
 def stream(
-    job: Job, units: Sequence[Unit], workers: int, resources: Resources
+    job: Job, units: Sequence[Unit], resources: Resources, *, workers: int, most: int
 ) -> Iterator[dict[str, Any]]:
     """Run the units on a pool of actors; yields each one's report as it finishes.
+
+    The pool begins with `workers` actors and may grow to `most`: asking for more than fits is what
+    makes an autoscaler start nodes.
 
     Raises:
         PolyfuseError: the pool died more often than it may.
@@ -213,7 +216,9 @@ def stream(
         RayWorker,
         fn_constructor_args=(job,),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=min(workers, len(rows)), max_size=min(most, len(rows))
+        ),
         num_cpus=resources.cpus,
         num_gpus=resources.gpus,
         ray_remote_args_fn=partial(_finite, len(rows), blocks),

@@ -6,6 +6,7 @@ holds the lease, publishes snapshots and removes garbage; the workers do the res
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 import time
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, expression, files, garbage, probe, todo
+from pipeline import cluster, expression, files, garbage, probe, reach, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import PolyfuseError
@@ -174,20 +175,30 @@ class _Command:
     def _choose(self, feature: Feature) -> tuple[Setting, dict[str, Any]]:
         self._connect()
         config, remote = self.saved.config, cluster.is_remote(self.options.address)
-        device = "cuda" if cluster.gpus() else "cpu"
+        device = "cuda" if self._has_cuda else "cpu"
         source = source_spec(config)
         setting, record = probe.settle(feature, config, source, device, remote=remote)
         self.progress.say(f"{feature.name}: computed in {setting.precision} on {device}")
         return setting, record
 
+    @functools.cached_property
+    def _has_cuda(self) -> bool:
+        usable = reach.has_cuda()
+        if cluster.gpus() and not usable:
+            self.progress.say("the cluster declares GPUs that torch can't use: computing on CPUs")
+        return usable
+
     def _connect(self) -> None:
         """Start Ray, or join the cluster, when the first work needs it."""
-        if not self._connected:
-            started = time.monotonic()
-            context = cluster.connected(self.options.address, self.saved.config.workers)
-            self._stack.enter_context(context)
-            self._connected = True
-            self.seconds["ray"] += time.monotonic() - started
+        if self._connected:
+            return
+        started = time.monotonic()
+        context = cluster.connected(self.options.address, self.saved.config.workers)
+        self._stack.enter_context(context)
+        self._connected = True
+        if cluster.is_remote(self.options.address):
+            reach.check(source_spec(self.saved.config), self.folder / "lease")
+        self.seconds["ray"] += time.monotonic() - started
 
     def _extract(self, plan: Plan) -> None:
         done = todo.Done.scan(self.ledger)
@@ -225,10 +236,14 @@ class _Command:
         self._connect()
         remote = cluster.is_remote(self.options.address)
         cluster.check_placeable(resources, remote=remote, say=self.progress.say)
-        workers = cluster.worker_count(self.saved.config.workers, resources)
+        asked = self.saved.config.workers
+        workers = cluster.worker_count(asked, resources)
+        most = asked if isinstance(asked, int) else len(units) if remote else workers
         self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
         job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease)
-        for report in cluster.stream(job, units, workers, resources):
+        for report in cluster.stream(
+            job, units, resources, workers=workers, most=max(workers, most)
+        ):
             self.progress.advance(report["rows"], report["failed"])
             self.computed += report["rows"]
             yield report
