@@ -25,6 +25,7 @@ class Entry:
     summary: str
     needs: str = "nothing"
     network: bool = False
+    size: str = ""
 
 
 ENCODERS: dict[str, Entry] = {
@@ -43,31 +44,42 @@ ENCODERS: dict[str, Entry] = {
         "VGGish, 128 values per 0.96 s of sound, averaged",
         "weights: a .safetensors file; others: python -m encoders.vggish_weights SRC DST",
         network=True,
+        size="128",
     ),
     "yamnet": Entry(
         {"audio": "encoders.yamnet:YAMNet"},
         "YAMNet, 1024 values per 0.96 s of sound, averaged",
         "weights: yamnet.safetensors",
         network=True,
+        size="1024",
     ),
     "hog-colour": Entry(
         {"image": "encoders.hog_colour:HogColour"},
         "classical: gradient orientations and colour histograms on a grid",
+        size="648",
     ),
     "hashed-ngrams": Entry(
         {"text": "encoders.hashed_ngrams:HashedNgrams"},
         "classical: hashed word and character n-grams",
+        size="1024",
     ),
     "logmel-stats": Entry(
         {"audio": "encoders.logmel_stats:LogmelStats"},
         "classical: mean, spread and movement of log-mel bands",
+        size="304",
     ),
     "pixels": Entry({"image": "encoders.pixels:Pixels"}, "the picture itself, resized"),
     "logmel": Entry({"audio": "encoders.logmel:Logmel"}, "the log-mel spectrogram itself"),
     "as-is": Entry({"vector": "encoders.table:AsIs"}, "a vector column that exists already"),
-    "number": Entry({"numeric": "encoders.table:Number"}, "one number, optionally standardised"),
+    "number": Entry(
+        {"numeric": "encoders.table:Number"},
+        "one number, optionally standardised",
+        size="1",
+    ),
     "hashed-category": Entry(
-        {"categorical": "encoders.table:HashedCategory"}, "one of n values, hashed to a one-hot"
+        {"categorical": "encoders.table:HashedCategory"},
+        "one of n values, hashed to a one-hot",
+        size="64",
     ),
 }
 

@@ -332,7 +332,8 @@ def _override(data: dict[str, Any], override: str) -> None:
 def _explain(err: ValidationError, prefix: str = "") -> str:
     """The first problem as one line; for an unknown key, the nearest known one."""
     problem = err.errors()[0]
-    path = [str(part) for part in problem["loc"]]
+    # In a union pydantic adds which of its types it tried: no key of ours.
+    path = [str(part) for part in problem["loc"] if not re.match(r"(int|literal\[)", str(part))]
     dotted = ".".join(([prefix] if prefix else []) + path)
     if problem["type"] == "extra_forbidden":
         return _unknown(dotted, path[-1], _known_keys(path[:-1]), kind="key")

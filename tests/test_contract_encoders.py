@@ -208,3 +208,12 @@ def test_unknown_names_and_kinds_list_the_known():
         encoders.identify(EncoderSpec("image", "resnet"))
     with pytest.raises(ValueError, match="'vggish' takes audio, not image"):
         encoders.identify(EncoderSpec("image", "vggish"))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in encoders.ENCODERS.items() if entry.size])
+def test_the_catalogue_states_the_true_size(name):
+    entry = encoders.ENCODERS[name]
+    if entry.needs != "nothing":
+        pytest.skip("its identity needs weights; its own tests check the size")
+    (kind,) = entry.targets
+    assert str(encoders.identify(EncoderSpec(kind, name)).dim) == entry.size

@@ -26,6 +26,7 @@ def list_encoders(as_json: Json = False) -> None:
             "name": name,
             "kinds": sorted(entry.targets),
             "summary": entry.summary,
+            "size": entry.size,
             "needs": entry.needs,
             "default_for": sorted(k for k, default in encoders.DEFAULTS.items() if default == name),
         }
@@ -34,8 +35,8 @@ def list_encoders(as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = [(r["name"], ", ".join(r["kinds"]), r["summary"], r["needs"]) for r in rows]
-    console().print(table("", ("encoder", "takes", "what it is", "needs"), cells))
+    cells = [(r["name"], ", ".join(r["kinds"]), r["size"], r["summary"], r["needs"]) for r in rows]
+    console().print(table("", ("encoder", "takes", "values", "what it is", "needs"), cells))
 
 
 def list_fusions(as_json: Json = False) -> None:
