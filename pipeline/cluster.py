@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import pickle
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ _RESTARTS = 1000
 _TRIES = 4  # of one unit; a task may hold several
 _BLOCKS = 2000
 _OBJECT_STORE = 200_000_000  # only descriptors travel
+_ANSWER = 20.0  # seconds for a cluster to accept a connection
 _REMOTE_WAIT = 600.0  # seconds to wait for an autoscaler
 
 
@@ -65,6 +67,7 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
+        _check_answers(address)
         options |= {"address": address, **_runtime_environment()}
     else:
         # Without "local" Ray joins whatever cluster somebody started on this machine.
@@ -82,6 +85,20 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries an address where nobody listens for many minutes, without a word."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():  # "auto": Ray looks it up
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except OSError as err:
+        raise PolyfuseError(
+            f"can't reach the Ray cluster at {address}: {err.strerror or err}; "
+            "is it up, and is this its address?"
+        ) from err
 
 
 def _token_path() -> None:
