@@ -110,7 +110,11 @@ def _indexes(run: Path, status: Status) -> str:
         pointer = files.read_json(run / "index" / name / "current.json")
         manifest = files.read_json(run / "index" / name / str(pointer["version"]) / "manifest.json")
         recall = manifest["recall"]
-        measured = f"{recall['value']:.3f} over {recall['queries']:,} queries" if recall else ""
+        measured = (
+            f"{recall['value']:.3f} over {recall['queries']:,} queries"
+            if recall["value"] is not None
+            else "too few vectors to withhold queries"
+        )
         rows.append(
             (name, manifest["type"], manifest["metric"], manifest["counts"]["indexed"], measured)
         )
