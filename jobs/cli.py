@@ -11,12 +11,14 @@ from typing import Any
 
 import typer
 
+from jobs import watch
 from jobs.commands import catalogue, doctor, export, retry, run, sample, search, status, verify
 from jobs.doctor import torchaudio_problem
 from pipeline.errors import PolyfuseError
 
 # typer brings its own click and does not export the base of its usage errors.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="polyfuse",
@@ -35,37 +37,45 @@ def main() -> None:
     """The console script."""
     _check_neighbours()
     try:
+        code = _run()
+    finally:
+        watch.end_driver()
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        if code == _INTERRUPTED:  # typer's way of passing a KeyboardInterrupt on
+            return _say("stopped; what is done is kept, the same command continues", _INTERRUPTED)
+        return code if isinstance(code, int) else 0
     except UsageError as err:
         err.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        _say("stopped; what is done is kept, the same command continues")
-        sys.exit(130)
+        return 2
     except PolyfuseError as err:
-        _say(str(err))
-        sys.exit(err.exit_code)
+        return _say(str(err), err.exit_code)
     except BrokenPipeError:
-        sys.exit(1)
+        return 1
     except Exception as err:
-        problem = torchaudio_problem()
-        if problem:  # then even transformers can't be imported, whatever the error says
-            _say(problem)
-            sys.exit(1)
-        if os.environ.get("POLYFUSE_TRACEBACK"):
+        if "POLYFUSE_TRACEBACK" in os.environ:
             raise
-        if isinstance(err, OSError) and err.strerror:  # the disk, not us
-            place = f"{err.filename}: " if err.filename else ""
-            _say(f"{place}{err.strerror}; nothing committed is lost: mend that and run it again")
-            sys.exit(1)
-        last = traceback.extract_tb(err.__traceback__)[-1]
-        _say(
-            f"a bug in polyfuse: {type(err).__name__}: {err} "
-            f"({os.path.basename(last.filename)}:{last.lineno}); "
-            "set POLYFUSE_TRACEBACK=1 to see where it came from"
-        )
-        sys.exit(1)
+        return _say(_explain(err), 1)
+
+
+def _explain(err: Exception) -> str:
+    """What to say of an exception that is not ours."""
+    problem = torchaudio_problem()
+    if problem:  # then even transformers can't be imported, whatever the error says
+        return problem
+    if isinstance(err, OSError) and err.strerror:  # the disk, not us
+        place = f"{err.filename}: " if err.filename else ""
+        return f"{place}{err.strerror}; nothing committed is lost: mend that and run it again"
+    last = traceback.extract_tb(err.__traceback__)[-1]
+    return (
+        f"a bug in polyfuse: {type(err).__name__}: {err} "
+        f"({os.path.basename(last.filename)}:{last.lineno}); "
+        "set POLYFUSE_TRACEBACK=1 to see where it came from"
+    )
 
 
 def _check_neighbours() -> None:
@@ -78,14 +88,13 @@ def _check_neighbours() -> None:
     for package in (encoders, fusion, pipeline):
         home = os.path.dirname(os.path.dirname(os.path.abspath(str(package.__file__))))
         if home != here:
-            _say(
-                f"another package called {package.__name__!r} in {home} hides ours in {here}: remove it"
-            )
-            sys.exit(1)
+            hidden = f"another package called {package.__name__!r} in {home} hides ours in {here}"
+            sys.exit(_say(f"{hidden}: remove it", 1))
 
 
-def _say(text: str) -> None:
+def _say(text: str, code: int) -> int:
     typer.echo(f"polyfuse: {text}", err=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 _MARK = "POLYFUSE_DRIVER"  # set in the child; holds the parent's pid
+_FAREWELL = "POLYFUSE_FAREWELL"  # set in the child; the descriptor to say it on
 _PR_SET_PDEATHSIG = 1
 
 
@@ -22,19 +23,38 @@ def in_driver() -> bool:
 def drive() -> int:
     """Start this very command line again as the driver, wait for it, return its exit code."""
     command = [sys.executable, "-m", "jobs.cli", *sys.argv[1:]]
-    child = subprocess.Popen(command, env={**os.environ, **_environment()})
+    listen, speak = os.pipe()
+    environment = {**os.environ, **_environment(), _FAREWELL: str(speak)}
+    child = subprocess.Popen(command, env=environment, pass_fds=[speak])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     code = child.wait()
-    if code < 0:
-        name = signal.Signals(-code).name
-        print(  # noqa: T201
-            f"polyfuse: the driver was ended by {name} (Ray's head died, or it was killed); nothing "
-            "committed is lost: run the same command again to continue",
-            file=sys.stderr,
-        )
-        return 1
-    return code
+    if _said_farewell(listen):
+        return code
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    print(  # noqa: T201
+        f"polyfuse: the driver ended without a word ({how}): Ray's head died, or it was killed; what "
+        "is committed is kept, run the same command again to continue",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _said_farewell(listen: int) -> bool:
+    os.set_blocking(listen, False)  # a process that the driver left behind may hold the other end
+    try:
+        return bool(os.read(listen, 1))
+    except BlockingIOError:
+        return False
+
+
+def end_driver() -> None:
+    """In the driver, as the last thing: tell the watching command that this end was meant.
+
+    Ray ends a driver whose head has died from native code, past every `except` and `finally`.
+    """
+    if _FAREWELL in os.environ:
+        os.write(int(os.environ[_FAREWELL]), b".")
 
 
 def _environment() -> dict[str, str]:
