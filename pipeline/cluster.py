@@ -77,7 +77,7 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
             options["num_cpus"] = workers
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, OSError, ValueError) as err:
+    except Exception as err:  # Ray raises bare ones, too
         where = f"reach the Ray cluster at {address}" if address else "start Ray here"
         reason = (str(err) or type(err).__name__).splitlines()[0]
         raise PolyfuseError(f"can't {where}: {reason}") from err

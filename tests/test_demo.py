@@ -1,9 +1,17 @@
 """The number that the demo prints."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from jobs.demo import precision_at_5
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_precision_is_that_of_an_independent_search():
@@ -23,3 +31,13 @@ def test_clean_clusters_are_perfect_and_a_zero_row_does_no_harm():
     assert precision_at_5(vectors, labels) == 1.0
     vectors[20] = 0
     assert 0.9 < precision_at_5(vectors, labels) < 1
+
+
+@pytest.mark.ray
+def test_the_demo_finds_the_right_neighbours_by_every_single_modality(tmp_path):
+    command = [sys.executable, "-m", "jobs.demo", str(tmp_path / "demo")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = dict(re.findall(r"^(image|text|audio) +([01]\.\d+)", done.stdout, re.MULTILINE))
+    assert set(printed) == {"image", "text", "audio"}
+    assert min(map(float, printed.values())) >= 0.9

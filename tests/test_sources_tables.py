@@ -355,7 +355,8 @@ def test_paths(tmp_path):
     for pattern, match in [
         ("in/a-{01..03}.csv", "a-03.csv does not exist"),
         ("in/c*.csv", "no file matches"),
-        ("in/a-01.cvs", "in has: a-01.csv"),
+        ("in/a-01.cvs", "did you mean a-01.csv"),
+        ("in/zzz", "in has: a-01.csv"),
         ("s3://bucket/a.csv", "is remote"),
     ]:
         with pytest.raises(ConfigError, match=match):

@@ -1,5 +1,6 @@
 """From the path in the configuration to the files it means and the kind they are of."""
 
+import difflib
 import glob
 import os
 import re
@@ -122,4 +123,7 @@ def _neighbour(path: Path) -> str:
     if not path.parent.is_dir():
         return f"; neither does the folder {path.parent}"
     names = sorted(entry.name for entry in islice(os.scandir(path.parent), 1000))
+    close = difflib.get_close_matches(path.name, names, n=1)
+    if close:
+        return f", did you mean {close[0]}?"
     return f"; {path.parent} has: {', '.join(names[:10]) or 'nothing'}"
