@@ -179,12 +179,17 @@ def once(
     """One call of a function on a worker with these resources; `what` begins the message if it fails.
 
     Raises:
-        PolyfuseError: of the work itself, or the worker died or raised something else.
+        PolyfuseError: of the work itself, or no node took it, or the worker died or raised.
     """
     import ray
 
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1)(function)
-    return result(task.remote(*arguments), what)
+    reference = task.remote(*arguments)
+    if not ray.wait([reference], timeout=_REMOTE_WAIT)[0]:
+        raise PolyfuseError(
+            f"{what}: no node with {resources} took it within {_REMOTE_WAIT:.0f} s; add such a node"
+        )
+    return result(reference, what)
 
 
 def result(reference: Any, what: str) -> Any:

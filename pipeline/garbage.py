@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.config import RunConfig
 from pipeline.files import TEMPORARY
 from pipeline.ledger import Ledger
+from pipeline.units import all_units
 
 _PARTS = ("records", "errors", "features", "fused")
 
@@ -21,9 +23,12 @@ def find(run: Path, ledger: Ledger) -> Iterator[Path]:
             yield path
 
 
-def collect(run: Path, ledger: Ledger) -> int:
-    """Remove the garbage; only the holder of the lease may. Returns how many files went."""
-    ledger.prune()
+def collect(run: Path, ledger: Ledger, config: RunConfig) -> int:
+    """Remove the garbage; only the holder of the lease may. Returns how many files went.
+
+    What a modality or model left that the configuration no longer has is garbage, too.
+    """
+    ledger.prune(all_units(config))
     count = 0
     for path in list(find(run, ledger)):
         path.unlink(missing_ok=True)

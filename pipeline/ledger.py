@@ -8,7 +8,7 @@ revision counts. Files that no current marker names are garbage.
 
 import base64
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -121,15 +121,18 @@ class Ledger:
         for path in self._prefix(shard).glob(f"{shard:07d}-*"):
             path.unlink(missing_ok=True)
 
-    def prune(self) -> None:
-        """Remove the markers that newer revisions replaced."""
+    def prune(self, units: Collection[str]) -> None:
+        """Remove the markers that newer revisions replaced, and those of other units than these."""
         for prefix in self.folder.glob("[0-9]*"):
             newest: dict[str, Path] = {}
             for path in sorted(prefix.glob("*.json")):
-                older = newest.get(path.stem.rpartition("-")[0])
-                if older:
-                    older.unlink(missing_ok=True)
-                newest[path.stem.rpartition("-")[0]] = path
+                name = path.stem.rpartition("-")[0]
+                if name.partition("-")[2] not in units:
+                    path.unlink(missing_ok=True)
+                    continue
+                if name in newest:
+                    newest[name].unlink(missing_ok=True)
+                newest[name] = path
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"

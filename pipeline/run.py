@@ -252,7 +252,7 @@ class _Command:
     def _finish(self, plan: Plan) -> None:
         """Garbage out, then the snapshot: a reader sees all of what is done, and nothing else."""
         self.lease.check()
-        garbage.collect(self.folder, self.ledger)
+        garbage.collect(self.folder, self.ledger, self.saved.config)
         live = {shard.number for shard in plan.shards()}
         parts: list[tuple[int, PartFile]] = []
         rows: Counter[str] = Counter()
@@ -269,6 +269,7 @@ class _Command:
                 f"{status.pending:,} of {status.records:,} records have no vectors yet: "
                 "extract them first (`polyfuse run` does everything)"
             )
+        index_jobs.drop_unwanted(self.folder, self.saved)
         jobs = index_jobs.stale(self.folder, self.saved)
         if jobs:
             self._connect()

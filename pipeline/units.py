@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config import RunConfig
 from pipeline.lease import Lease
 from pipeline.plan import Shard
 from pipeline.saved import SavedRun
@@ -20,6 +21,12 @@ def fuse_unit(model: str) -> str:
 
 
 RECORDS = "records"
+
+
+def all_units(config: RunConfig) -> set[str]:
+    """The ledger's names of everything that a configuration asks for."""
+    extracted = {extract_unit(modality) for modality in config.modalities}
+    return extracted | {RECORDS} | {fuse_unit(model) for model in config.models}
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
         audit.problems += verify_index(run, pointer.parent.name)
     if clean:
         with Holder(run):
-            audit.cleaned = garbage.collect(run, ledger)
+            audit.cleaned = garbage.collect(run, ledger, saved.config)
     audit.garbage = [path.relative_to(run).as_posix() for path in garbage.find(run, ledger)]
     return audit
 

@@ -34,10 +34,10 @@ def test_a_misspelt_key_would_be_found(cluster):
         )
 
 
-def test_there_are_cpu_and_gpu_workers_that_scale_to_nothing(cluster):
+def test_cpu_workers_scale_to_nothing_and_a_gpu_is_there_when_a_run_looks_for_one(cluster):
     types = cluster["available_node_types"]
     assert types["cpu"]["max_workers"] > types["cpu"]["min_workers"] == 0
-    assert types["gpu"]["max_workers"] > types["gpu"]["min_workers"] == 0
+    assert types["gpu"]["max_workers"] > types["gpu"]["min_workers"] == 1
     assert types["gpu"]["resources"]["GPU"] >= 1
     assert types[cluster["head_node_type"]]["resources"]["CPU"] == 0
     assert cluster["max_workers"] >= types["cpu"]["max_workers"] + types["gpu"]["max_workers"]

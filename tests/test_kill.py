@@ -67,10 +67,12 @@ def test_kills_at_random_moments_change_no_byte(tmp_path):
         # A driver dies at any moment of its life; a worker some time after it has come up.
         time.sleep(dice.uniform(1.0, 12.0) if what == "driver" else 0)
         deadline = time.monotonic() + 40
-        while process.poll() is None and time.monotonic() < deadline:
+        wanted = 1 if what == "driver" else 3
+        while process.poll() is None and time.monotonic() < deadline and wanted:
             if kill(process, what):
                 killed[what] += 1
-                break
+                wanted -= 1
+                time.sleep(dice.uniform(0.5, 3.0))
             time.sleep(dice.uniform(0.02, 0.4))
         if what == "driver":
             process.wait(timeout=60)

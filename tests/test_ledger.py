@@ -43,8 +43,11 @@ def test_the_highest_revision_counts_and_prune_removes_the_others(tmp_path, leas
     ledger.commit(marker(unit="extract.image2"), lease)
     assert ledger.latest(0, "extract.image").revision == 11
     assert sorted(m.revision for m in ledger.scan()) == [0, 11]
-    ledger.prune()
+    ledger.prune({"extract.image", "extract.image2"})
+    assert sorted(m.revision for m in ledger.scan()) == [0, 11]
     assert len(list((tmp_path / "ledger").rglob("*.json"))) == 2
+    ledger.prune({"extract.image"})
+    assert [m.unit for m in ledger.scan()] == ["extract.image"]
 
 
 def test_scan_goes_by_shard_over_folders(tmp_path, lease):

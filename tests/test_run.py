@@ -186,6 +186,22 @@ def test_a_changed_encoder_is_refused_and_update_recomputes_only_that_modality(c
     assert verify(copy / "run").problems == []
 
 
+def test_a_modality_taken_out_leaves_nothing_behind(copy):
+    path = copy / "run.yaml"
+    path.write_text(path.read_text().replace("  sound:\n    kind: audio\n", ""))
+    config = configuration.load(path)
+    with pytest.raises(Refused, match="modalities.sound: was there, now gone"):
+        run(config)
+    before = part_bytes(copy / "run")
+    run(config, Options(update=True))
+    after = part_bytes(copy / "run")
+    kept = [name for name in before if name.startswith(("features/photo", "features/title"))]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert not [name for name in after if "sound" in name]
+    audit = verify(copy / "run")
+    assert (audit.problems, audit.garbage, audit.indexes) == ([], [], 3)
+
+
 def test_retry_touches_only_what_failed_and_gives_the_bytes_of_an_undisturbed_run(tmp_path):
     run(configuration.load(write_corpus(tmp_path / "mended")))
     rng = np.random.default_rng(9)

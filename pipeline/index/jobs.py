@@ -3,6 +3,7 @@
 FAISS gets processes of its own: beside torch, two OpenMP runtimes would share one.
 """
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,14 @@ def wanted(saved: SavedRun) -> list[IndexJob]:
         metric = fusion.FUSIONS[config.models[model].name].metric or config.index.metric
         jobs.append(IndexJob(model, folder_of(config, model), metric, identities))
     return jobs
+
+
+def drop_unwanted(run: Path, saved: SavedRun) -> None:
+    """Remove the indexes of features and models that the configuration no longer has."""
+    names = {job.name for job in wanted(saved)}
+    for folder in (run / "index").glob("*"):
+        if folder.name not in names:
+            shutil.rmtree(folder)
 
 
 def stale(run: Path, saved: SavedRun) -> list[IndexJob]:
