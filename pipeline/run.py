@@ -79,9 +79,11 @@ def run(
     if config.source.where:
         expression.parse(config.source.where, source.schema())  # a mistake in it shows at once
     config = with_dims(config, source)
-    saved = describe(config, {} if options.restart else _known_settings(folder))
-    if (folder / "config.yaml").exists() and not options.restart and not options.update:
-        refuse_changes(load_saved(folder), saved)
+    there = (folder / "config.yaml").exists() and not options.restart
+    earlier = load_saved(folder) if there else None
+    saved = describe(config, earlier.settings if earlier else {})
+    if earlier and not options.update:
+        refuse_changes(earlier, saved)
     with Holder(folder) as lease:
         if options.restart:
             _clear(folder)
@@ -276,10 +278,6 @@ class _Command:
             started = time.monotonic()
             index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
             self.seconds["index"] += time.monotonic() - started
-
-
-def _known_settings(folder: Path) -> Mapping[str, Setting]:
-    return load_saved(folder).settings if (folder / "config.yaml").exists() else {}
 
 
 _OURS = (
