@@ -17,18 +17,27 @@ class Entry:
     """One catalogue line: "module:Class", a summary, and what training needs ("labels", "sequences").
 
     metric: the index metric its vectors must have ("ip"); None: the run's own choice.
+    objective: the name in `fusion.objectives.OBJECTIVES` it is trained for where the user names
+        none; None: it has nothing to train.
     """
 
     target: str
     summary: str
     needs: frozenset[str] = frozenset()
     metric: str | None = None
+    objective: str | None = "reconstruct"
 
 
 FUSIONS: dict[str, Entry] = {
-    # Never renormalised: an absent modality must not make the others count more.
     "concat": Entry(
-        "fusion.concat:Concat", "unit blocks side by side; needs no training", metric="ip"
+        "fusion.operators.concat:Concat",
+        "unit blocks side by side; needs no training",
+        metric="ip",  # never renormalised: an absent modality must not make the others count more
+        objective=None,
+    ),
+    "sum": Entry("fusion.operators.sum:Sum", "mean of linear projections"),
+    "gmu": Entry(
+        "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
 }
 
@@ -46,6 +55,33 @@ def options_type(name: str) -> type:
 
 
 def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
-    """Build an operator over features of these lengths, e.g. dims={"image": 384, "text": 384}."""
+    """Build an operator over features of these lengths, e.g. dims={"image": 384, "text": 384}.
+
+    Weights are drawn from torch's generator in the order of the features' names, so that a seed
+    gives the same ones whatever the order of `dims`.
+
+    Raises:
+        ValueError: an unknown name, or options that do not fit.
+    """
     target = _target(name)
     return target(dims, target.Options(**options))
+
+
+def extend(model: "Fusion", dims: Mapping[str, int]) -> "Fusion":
+    """The same trained operator with room for more features; `dims` names old and new ones.
+
+    Records without the new features keep their vectors: the old weights are taken over and every new
+    one belongs to a new feature alone.
+
+    Raises:
+        ValueError: the operator can't be extended, or `dims` lacks or resizes an old feature.
+    """
+    if not model.extensible:
+        raise ValueError(f"{type(model).__name__} can't take another feature: train it anew")
+    for name, size in model.dims.items():
+        if dims.get(name) != size:
+            raise ValueError(f"feature {name!r}: expected length {size}, got {dims.get(name)}")
+    operator: Any = type(model)
+    wider: Fusion = operator(dims, model.options)
+    wider.load_state_dict(model.state_dict(), strict=False)
+    return wider.train(model.training)

@@ -11,7 +11,11 @@ from torch import Tensor
 
 
 def masked(
-    dims: Mapping[str, int], features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    dims: Mapping[str, int],
+    features: Mapping[str, Tensor],
+    present: Mapping[str, Tensor],
+    *,
+    sequences: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Check a batch and zero its absent rows.
 
@@ -19,10 +23,12 @@ def masked(
         dims: the length of each feature the operator was built for.
         features: features[name] is (B, D_name), or (B, T, D_name) for a sequence.
         present: present[name] is (B,) bool, or (B, T) for a sequence.
+        sequences: leave sequences as they are, and make every other feature one of a single step.
 
     Returns:
-        For every name of `dims`, sorted: (B, D_name), zero where absent, and (B,) bool. A sequence is
-        the mean of its present steps. A name missing from either mapping is absent in every row.
+        For every name of `dims`, sorted: (B, D_name), zero where absent, and (B,) bool; a sequence is
+        the mean of its present steps. With `sequences`: (B, T_name, D_name) and (B, T_name). A name
+        missing from either mapping is absent in every row.
 
     Raises:
         ValueError: an unknown name, a wrong shape or type, or nothing to tell B from.
@@ -43,11 +49,32 @@ def masked(
     for name in sorted(dims):
         if name in features and name in present:
             _check(name, dims[name], features[name], present[name])
-            values[name], masks[name] = _zeroed(features[name], present[name])
+            feature, mask = features[name], present[name]
         else:
-            values[name] = like.new_zeros((batch, dims[name]))
-            masks[name] = torch.zeros(batch, dtype=torch.bool, device=like.device)
+            feature = like.new_zeros((batch, dims[name]))
+            mask = torch.zeros(batch, dtype=torch.bool, device=like.device)
+        values[name], masks[name] = _steps(feature, mask) if sequences else _zeroed(feature, mask)
     return values, masks
+
+
+def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
+    """One tensor per feature, (B, ...) each -> (B, M, ...), features by name."""
+    return torch.stack([tensors[name] for name in sorted(tensors)], dim=1)
+
+
+def masked_mean(values: Tensor, present: Tensor) -> Tensor:
+    """The mean over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
+    total = torch.where(present[..., None], values, 0).sum(dim=1)
+    return total / present.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
+    """Softmax over the present features; all zero where there is none. (B, M), (B, M) -> (B, M)
+
+    Never -inf: a row without any feature would give 0/0 in the backward pass.
+    """
+    low = torch.where(present, logits, torch.finfo(logits.dtype).min)
+    return torch.where(present, torch.softmax(low, dim=1), 0)
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -71,6 +98,12 @@ def _check(name: str, dim: int, feature: Tensor, mask: Tensor) -> None:
             f"present[{name!r}]: expected bool of shape {tuple(feature.shape[:-1])}, "
             f"got {mask.dtype} of shape {tuple(mask.shape)}"
         )
+
+
+def _steps(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    if feature.dim() == 2:
+        feature, mask = feature[:, None], mask[:, None]  # (B, D) -> (B, 1, D)
+    return torch.where(mask[..., None], feature, 0), mask
 
 
 def _zeroed(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fusion.base import Fusion, FusionOutput
 from fusion.blocks import blocks
-from fusion.presence import masked, unit
+from fusion.presence import unit
 
 
 class Concat(Fusion):
@@ -29,15 +29,12 @@ class Concat(Fusion):
         weights: dict[str, float] = field(default_factory=dict)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        super().__init__()
-        self.dims = dict(dims)
-        self.blocks = blocks(dims, (options or Concat.Options()).weights)
-        self.dim = sum(dims.values())
+        options = options or Concat.Options()
+        placed = blocks(dims, options.weights)
+        super().__init__(dims, sum(dims.values()), options)
+        self.blocks = placed
 
-    def forward(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
-    ) -> FusionOutput:
-        """features[name]: (B, D_name) -> vector (B, sum of D_name)."""
-        values, _ = masked(self.dims, features, present)
+    def fuse(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
+        """values[name]: (B, D_name) -> vector (B, sum of D_name)."""
         scaled = [unit(values[name]) * block.scale for name, block in self.blocks.items()]
         return FusionOutput(torch.cat(scaled, dim=-1))

@@ -1,0 +1,44 @@
+"""What a fusion can be trained for: one explicit table, name -> where it lives and what it needs.
+
+An objective is a module beside the fusion: decoders and heads have weights too, and a run keeps them
+in a file of their own. `own` is the one a model brings along (autoencoders, coordinated spaces).
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fusion.base import Fusion
+
+if TYPE_CHECKING:
+    from fusion.objectives.base import Objective
+
+
+@dataclass(frozen=True)
+class ObjectiveEntry:
+    """One catalogue line: "module:Class", a summary, and what it needs ("labels")."""
+
+    target: str
+    summary: str
+    needs: frozenset[str] = frozenset()
+
+
+OBJECTIVES: dict[str, ObjectiveEntry] = {
+    "reconstruct": ObjectiveEntry(
+        "fusion.objectives.reconstruct:Reconstruct", "each present feature from the fused vector"
+    ),
+}
+
+
+def target(name: str) -> Any:
+    """The class of an objective."""
+    if name not in OBJECTIVES:
+        raise ValueError(f"unknown objective {name!r}; known: {', '.join(sorted(OBJECTIVES))}")
+    module, _, attribute = OBJECTIVES[name].target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def build(name: str, fusion: Fusion, **options: Any) -> "Objective":
+    """The objective of this name for a built fusion."""
+    found = target(name)
+    return found(fusion, found.Options(**options))

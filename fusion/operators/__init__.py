@@ -1,0 +1,1 @@
+"""Operators: many feature vectors of a record into one. One module per operator, one idea per module."""
