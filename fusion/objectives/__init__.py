@@ -27,6 +27,9 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "reconstruct": ObjectiveEntry(
         "fusion.objectives.reconstruct:Reconstruct", "each present feature from the fused vector"
     ),
+    "elbo": ObjectiveEntry(
+        "fusion.objectives.elbo:ELBO", "evidence lower bound of a fusion with a posterior"
+    ),
 }
 
 
