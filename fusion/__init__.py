@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusion.base import Fusion
+    from fusion.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,20 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
     """
     target = _target(name)
     return target(dims, target.Options(**options))
+
+
+def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":
+    """What an operator would cost, without building it; arguments as for `fusion.cost.describe`."""
+    from fusion.cost import describe
+
+    return describe(name, dims, **settings)
+
+
+def afford(name: str, dims: Mapping[str, int], *, memory: int, **settings: Any) -> "Cost":
+    """The same if it fits into `memory` bytes, else an error with what does; see `fusion.cost.afford`."""
+    from fusion.cost import afford
+
+    return afford(name, dims, memory=memory, **settings)
 
 
 def extend(model: "Fusion", dims: Mapping[str, int]) -> "Fusion":
