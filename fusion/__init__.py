@@ -3,6 +3,7 @@
 A new operator is one module and one line here.
 """
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
         ValueError: an unknown name, or options that do not fit.
     """
     target = _target(name)
+    known = [field.name for field in dataclasses.fields(target.Options)]
+    for key in options:
+        if key not in known:
+            raise ValueError(f"{name}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
     return target(dims, target.Options(**options))
 
 

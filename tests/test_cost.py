@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
+from typer.testing import CliRunner
 
 import fusion
 from fusion.cost import size
+from jobs.cli import app
 from learning.meter import Meter
 
 DIMS = {"image": 96, "text": 64}
@@ -151,7 +153,7 @@ def test_beyond_64_bits_and_beyond_every_option():
 def test_the_users_mistakes_are_told_as_ever():
     with pytest.raises(ValueError, match="unknown fusion 'nope'"):
         fusion.describe("nope", DIMS)
-    with pytest.raises(TypeError, match="rank"):
+    with pytest.raises(ValueError, match="sum: unknown option 'rank'; known: dim"):
         fusion.describe("sum", DIMS, rank=3)
 
 
@@ -165,3 +167,34 @@ def test_building_on_meta_leaves_the_default_device_alone():
 )
 def test_sizes_are_readable(count, text):
     assert size(count) == text
+
+
+def polyfuse(*arguments):
+    return CliRunner().invoke(app, ["fusions", *arguments])
+
+
+def test_the_command_tells_a_program_and_a_person():
+    asked = ["gmu", "--dims", "image=2048, text=768", "--option", "dim=512"]
+    (told,) = json.loads(polyfuse(*asked, "--json").stdout)
+    cost = fusion.describe("gmu", EXAMPLE, dim=512)
+    assert (told["parameters"], told["peak_bytes"]) == (cost.parameters, cost.peak_bytes)
+    assert told["training"]["peak_bytes"] > told["peak_bytes"]
+    assert f"{cost.parameters:,}" in polyfuse(*asked).stdout
+    every = json.loads(polyfuse("--dims", "a=4,b=4", "--json").stdout)
+    assert {row["name"] for row in every} >= {"concat", "sum", "gmu"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nope"], "unknown fusion 'nope'"),
+        (["sum", "--dims", "image"], "expected NAME=VALUE"),
+        (["sum", "--dims", "image=x"], "expected a length"),
+        (["sum", "--dims", "a=4", "--option", "rank=4"], "unknown option 'rank'"),
+        (["sum", "--option", "dim=4"], "give them too"),
+    ],
+)
+def test_the_command_explains_a_mistake(arguments, said):
+    answer = polyfuse(*arguments)
+    assert answer.exit_code == 2
+    assert said in " ".join(answer.output.split())
