@@ -90,8 +90,9 @@ def afford(name: str, dims: Mapping[str, int], *, memory: int, **settings: Any) 
 def extend(model: "Fusion", dims: Mapping[str, int]) -> "Fusion":
     """The same trained operator with room for more features; `dims` names old and new ones.
 
-    Records without the new features keep their vectors: the old weights are taken over and every new
-    one belongs to a new feature alone.
+    Records without the new features keep their vectors: the old weights and scalings are taken over,
+    and every new one belongs to a new feature alone. A new feature's own are freshly drawn, and its
+    scaling is the identity until it is trained.
 
     Raises:
         ValueError: the operator can't be extended, or `dims` lacks or resizes an old feature.
@@ -103,5 +104,8 @@ def extend(model: "Fusion", dims: Mapping[str, int]) -> "Fusion":
             raise ValueError(f"feature {name!r}: expected length {size}, got {dims.get(name)}")
     operator: Any = type(model)
     wider: Fusion = operator(dims, model.options)
-    wider.load_state_dict(model.state_dict(), strict=False)
+    old = model.state_dict()
+    wider.to(next(tensor for tensor in old.values() if tensor.is_floating_point()))
+    _, strange = wider.load_state_dict(old, strict=False)
+    assert not strange, f"{operator.__name__} says it is extensible, but has no place for {strange}"
     return wider.train(model.training)
