@@ -41,6 +41,15 @@ FUSIONS: dict[str, Entry] = {
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
+    "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
+    "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
+    "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
+    "tucker": Entry("fusion.operators.tucker:Tucker", "short projections meet in a full core tensor"),
+    "mutan": Entry("fusion.operators.mutan:MUTAN", "Tucker whose core is a sum of a few products"),
+    "block": Entry("fusion.operators.block:BLOCK", "chunks of projections, a low-rank core each"),
+    "block-tucker": Entry(
+        "fusion.operators.block_tucker:BlockTucker", "chunks of projections, a full core each"
+    ),
 }
 
 
