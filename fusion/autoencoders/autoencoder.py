@@ -1,7 +1,7 @@
 """Autoencoder with one code shared by all features: the lectures' family, for any subset of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class Autoencoder(Learned):
         topk: keep the k units furthest from zero, None: all."""
 
         dim: int = 128
-        hidden: tuple[int, ...] = (256,)
+        hidden: list[int] = field(default_factory=lambda: [256])
         activation: str = "gelu"
         code: str = "linear"
         topk: int | None = None

@@ -1,7 +1,7 @@
 """Variational autoencoder over any subset of features, with the joint posterior of your choice."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fusion.operators.probabilistic import JOINTS, Probabilistic
 
@@ -22,7 +22,7 @@ class VAE(Probabilistic):
         """dim: length of the code. hidden: widths of the encoders. posterior: poe | moe | mopoe."""
 
         dim: int = 128
-        hidden: tuple[int, ...] = (256,)
+        hidden: list[int] = field(default_factory=lambda: [256])
         posterior: str = "poe"
 
         def __post_init__(self) -> None:

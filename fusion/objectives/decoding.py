@@ -4,7 +4,7 @@ Decoders exist here once; `fusion.restore` uses them, and a run keeps them in a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class DecodingOptions:
     label: weight of the classification of labelled records into `classes`, 0 for none."""
 
     dropout: float = 0.3
-    hidden: tuple[int, ...] = (256,)
+    hidden: list[int] = field(default_factory=lambda: [256])
     corruption: str = "none"
     rate: float = 0.3
     label: float = 0.0

@@ -1,7 +1,7 @@
 """Mixture of experts: every present feature alone could have made the vector."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fusion.operators.probabilistic import Probabilistic
 
@@ -19,7 +19,7 @@ class MoE(Probabilistic):
         """dim: length of the fused vector. hidden: widths of the layers of each feature's encoder."""
 
         dim: int = 128
-        hidden: tuple[int, ...] = (256,)
+        hidden: list[int] = field(default_factory=lambda: [256])
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         super().__init__(dims, options or MoE.Options(), "moe")
