@@ -118,7 +118,9 @@ class Entropy(Penalty):
         """See the class."""
         size = coding.code.abs()
         total = size.sum(dim=1, keepdim=True)
-        return torch.special.entr(size / torch.where(total > 0, total, 1)).sum(dim=1).mean()
+        shares = size / torch.where(total > 0, total, 1)
+        # Floored inside the logarithm alone: its slope at a unit that is off would be infinite.
+        return -(shares * shares.clamp_min(1e-12).log()).sum(dim=1).mean()
 
 
 class Contractive(Penalty):

@@ -42,6 +42,11 @@ class ELBO(Decoding):
 
         beta: float = 1.0
 
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if not self.beta >= 0:
+                raise ValueError(f"beta: expected a number >= 0, got {self.beta}")
+
     def __init__(self, fusion: Fusion, options: Options | None = None) -> None:
         options = options or ELBO.Options()
         if not isinstance(fusion, Probabilistic):
