@@ -39,6 +39,18 @@ FUSIONS: dict[str, Entry] = {
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
+    "decision-mean": Entry(
+        "fusion.operators.decision_mean:DecisionMean",
+        "mean of the probabilities of one calibrated classifier per feature",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
+    "decision-product": Entry(
+        "fusion.operators.decision_product:DecisionProduct",
+        "product of the probabilities of one calibrated classifier per feature, over the prior",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
 }
 
 
