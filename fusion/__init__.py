@@ -74,6 +74,25 @@ FUSIONS: dict[str, Entry] = {
         "the tokens of every feature ask the tokens of all others",
         needs=frozenset({"sequences"}),
     ),
+    "poe": Entry(
+        "fusion.operators.poe:PoE", "product of experts: a Gaussian each", objective="elbo"
+    ),
+    "moe": Entry(
+        "fusion.operators.moe:MoE", "mixture of experts: a Gaussian each", objective="elbo"
+    ),
+    "mopoe": Entry(
+        "fusion.operators.mopoe:MoPoE",
+        "mixture over the products of all subsets",
+        objective="elbo",
+    ),
+    "autoencoder": Entry(
+        "fusion.autoencoders.autoencoder:Autoencoder", "one code shared by all features"
+    ),
+    "vae": Entry(
+        "fusion.autoencoders.vae:VAE",
+        "variational autoencoder; posterior poe, moe or mopoe",
+        objective="elbo",
+    ),
 }
 
 
