@@ -41,6 +41,18 @@ FUSIONS: dict[str, Entry] = {
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
+    "decision-mean": Entry(
+        "fusion.operators.decision_mean:DecisionMean",
+        "mean of the probabilities of one calibrated classifier per feature",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
+    "decision-product": Entry(
+        "fusion.operators.decision_product:DecisionProduct",
+        "product of the probabilities of one calibrated classifier per feature, over the prior",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
     "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
     "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
     "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
