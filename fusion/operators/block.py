@@ -10,8 +10,9 @@ class BLOCK(CoreFusion):
     """h = P [y_1, ..., y_C] + c,  y_c = sum_{r<=R} prod_m (N_mcr z_mc),  [z_m1, ..., z_mC] = W_m x_m + b_m.
 
     Each y_c by signed square root and length. Any number of features: one factor each in every
-    product. Absent: z_m = 1, as in Tucker. All absent: the same formula, a learned constant. Ben-younes, Cadene, Thome
-    and Cord, BLOCK: Bilinear Superdiagonal Fusion, AAAI 2019.
+    product. Absent: z_m = 1, as in Tucker. All absent: the same formula, a learned constant.
+    Ben-younes, Cadene, Thome and Cord, BLOCK: Bilinear Superdiagonal Fusion for Visual Question
+    Answering and Visual Relationship Detection, AAAI 2019.
     """
 
     @dataclass(frozen=True)

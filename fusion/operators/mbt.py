@@ -16,13 +16,13 @@ SMALL = 0.02  # of tokens that start as nothing in particular, so that what they
 
 
 class MBT(Learned):
-    """[s_m; x_m; z_m] <- Layer_m([s_m; x_m; z]),  z <- mean_{m in P} z_m, L times;  h = mean_{m in P} O LN(s_m).
+    """[s_m; x_m; z_m] <- Layer_m([s_m; x_m; z]),  z <- mean_m z_m, L times;  h = mean_m O LN(s_m).
 
     s_m: a summary token per feature; x_m: the tokens of the feature; z: bottleneck tokens shared by
-    all; P: the present features, those with any present step. Any number of features: one stack of
-    layers each, cost linear in their number. Absent: outside both means. All absent: the zero
-    vector. Takes sequences. Nagrani, Yang, Arnab, Jansen, Schmid and Sun, Attention Bottlenecks for
-    Multimodal Fusion, NeurIPS 2021.
+    all; means over the present features. Any number of features: one stack of layers each, at a cost
+    linear in their number. Absent: outside both means. All absent: the zero vector. Takes sequences.
+    Nagrani, Yang, Arnab, Jansen, Schmid and Sun, Attention Bottlenecks for Multimodal Fusion,
+    NeurIPS 2021.
 
     Raises:
         ValueError: fewer than two layers, or a width that heads don't divide.
