@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusion.cores import CoreFusion, RankCore
+from fusion.options import counted
 
 
 class BLOCK(CoreFusion):
@@ -25,6 +26,9 @@ class BLOCK(CoreFusion):
         size: int = 32
         rank: int = 5
         normalise: bool = True
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or BLOCK.Options()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fusion.attention import TransformerLayer
 from fusion.base import FusionOutput, Learned
+from fusion.options import counted
 from fusion.per_feature import PerFeature
 from fusion.presence import masked_mean, stacked
 from fusion.tokens import Tokens
@@ -41,6 +42,9 @@ class CrossAttention(Learned):
         heads: int = 4
         layers: int = 2
         tokens: int = 4
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or CrossAttention.Options()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fusion.base import FusionOutput, Learned
 from fusion.factors import factors, neutral, power_normalised, product
+from fusion.options import counted
 
 
 class MFB(Learned):
@@ -29,6 +30,9 @@ class MFB(Learned):
         dim: int = 128
         pool: int = 5
         normalise: bool = True
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MFB.Options()

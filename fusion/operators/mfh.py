@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fusion.base import FusionOutput, Learned
 from fusion.factors import factors, neutral, power_normalised, product
+from fusion.options import counted
 
 
 class MFH(Learned):
@@ -16,8 +17,8 @@ class MFH(Learned):
 
     pool: sums of groups of k, signed square root and length, as in MFB. Any number of features: block
     i holds products of i factors of each. Absent: z_mi = 1 in every block. All absent: the empty
-    product, all ones after normalisation. Yu, Yu, Xiang, Fan and Tao, Beyond Bilinear: Generalized Multimodal
-    Factorized High-Order Pooling for Visual Question Answering, TNNLS 2018.
+    product, all ones after normalisation. Yu, Yu, Xiang, Fan and Tao, Beyond Bilinear: Generalized
+    Multimodal Factorized High-Order Pooling for Visual Question Answering, TNNLS 2018.
 
     Raises:
         ValueError: dim is not a multiple of order.
@@ -32,6 +33,9 @@ class MFH(Learned):
         dim: int = 128
         order: int = 2
         pool: int = 5
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MFH.Options()
