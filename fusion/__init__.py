@@ -5,7 +5,7 @@ A new operator is one module and one line here.
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,9 @@ FUSIONS: dict[str, Entry] = {
     "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
     "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
     "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
-    "tucker": Entry("fusion.operators.tucker:Tucker", "short projections meet in a full core tensor"),
+    "tucker": Entry(
+        "fusion.operators.tucker:Tucker", "short projections meet in a full core tensor"
+    ),
     "mutan": Entry("fusion.operators.mutan:MUTAN", "Tucker whose core is a sum of a few products"),
     "block": Entry("fusion.operators.block:BLOCK", "chunks of projections, a low-rank core each"),
     "block-tucker": Entry(
@@ -75,11 +77,21 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
         ValueError: an unknown name, or options that do not fit.
     """
     target = _target(name)
-    known = [field.name for field in dataclasses.fields(target.Options)]
-    for key in options:
+    _check_options(name, dataclasses.fields(target.Options), options)
+    return target(dims, target.Options(**options))
+
+
+def _check_options(
+    name: str, fields: Sequence[dataclasses.Field[Any]], given: Mapping[str, Any]
+) -> None:
+    known = [field.name for field in fields]
+    for key in given:
         if key not in known:
             raise ValueError(f"{name}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
-    return target(dims, target.Options(**options))
+    for field in fields:
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in given:
+            raise ValueError(f"{name}: the option {field.name!r} is required")
 
 
 def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":
