@@ -52,6 +52,18 @@ FUSIONS: dict[str, Entry] = {
     "block-tucker": Entry(
         "fusion.operators.block_tucker:BlockTucker", "chunks of projections, a full core each"
     ),
+    "decision-mean": Entry(
+        "fusion.operators.decision_mean:DecisionMean",
+        "mean of the probabilities of one calibrated classifier per feature",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
+    "decision-product": Entry(
+        "fusion.operators.decision_product:DecisionProduct",
+        "product of the probabilities of one calibrated classifier per feature, over the prior",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
 }
 
 
