@@ -64,6 +64,16 @@ FUSIONS: dict[str, Entry] = {
         needs=frozenset({"labels"}),
         objective="experts",
     ),
+    "mbt": Entry(
+        "fusion.operators.mbt:MBT",
+        "bottleneck transformer: features talk through a few shared tokens",
+        needs=frozenset({"sequences"}),
+    ),
+    "cross-attention": Entry(
+        "fusion.operators.cross_attention:CrossAttention",
+        "the tokens of every feature ask the tokens of all others",
+        needs=frozenset({"sequences"}),
+    ),
 }
 
 
