@@ -62,6 +62,16 @@ def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([tensors[name] for name in sorted(tensors)], dim=1)
 
 
+def anything(present: Mapping[str, Tensor]) -> Tensor:
+    """Which records have any feature at all. present[name]: (B,) or (B, T) -> (B,)"""
+    return torch.stack([any_step(mask) for mask in present.values()]).any(dim=0)
+
+
+def any_step(mask: Tensor) -> Tensor:
+    """A sequence is there when any of its steps is. (B,) or (B, T) -> (B,)"""
+    return mask if mask.dim() == 1 else mask.any(dim=1)
+
+
 def masked_mean(values: Tensor, present: Tensor) -> Tensor:
     """The mean over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
     total = torch.where(present[..., None], values, 0).sum(dim=1)
