@@ -61,6 +61,7 @@ FUSIONS: dict[str, Entry] = {
         "fusion.operators.cross_attention:CrossAttention",
         "the tokens of every feature ask the tokens of all others",
         needs=frozenset({"sequences"}),
+    ),
     "decision-mean": Entry(
         "fusion.operators.decision_mean:DecisionMean",
         "mean of the probabilities of one calibrated classifier per feature",
