@@ -53,7 +53,9 @@ class FullCore(Core):
     def contract(self, rows: list[Tensor]) -> Tensor:
         """One feature after the other takes its mode out of the core."""
         first, *others = rows
-        left = torch.bmm(first, self.weight)  # (C, B, S^M), the modes of the others and of the output
+        left = torch.bmm(
+            first, self.weight
+        )  # (C, B, S^M), the modes of the others and of the output
         for row in others:
             left = torch.einsum("cbi,cbij->cbj", row, left.unflatten(2, (self.size, -1)))
         return left
@@ -85,7 +87,13 @@ class CoreFusion(Learned):
     """
 
     def __init__(
-        self, dims: Mapping[str, int], dim: int, options: Any, core: Core, *, normalise: bool = False
+        self,
+        dims: Mapping[str, int],
+        dim: int,
+        options: Any,
+        core: Core,
+        *,
+        normalise: bool = False,
     ) -> None:
         super().__init__(dims, dim, options)
         width = core.chunks * core.size

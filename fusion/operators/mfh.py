@@ -37,7 +37,9 @@ class MFH(Learned):
         options = options or MFH.Options()
         super().__init__(dims, options.dim, options)
         if options.dim % options.order:
-            raise ValueError(f"dim: expected a multiple of order {options.order}, got {options.dim}")
+            raise ValueError(
+                f"dim: expected a multiple of order {options.order}, got {options.dim}"
+            )
         self.order = options.order
         self.pool = options.pool
         self.factors = factors(dims, options.dim * options.pool)
