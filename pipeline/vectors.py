@@ -33,7 +33,7 @@ def tensors(rows: np.ndarray, valid: np.ndarray) -> tuple[Tensor, Tensor]:
     values = torch.zeros(len(rows), max(length, 1), rows[0].shape[1] if len(rows) else 0)
     present = torch.zeros(values.shape[:2], dtype=torch.bool)
     for i in np.flatnonzero(valid):
-        values[i, : len(rows[i])] = torch.from_numpy(np.ascontiguousarray(rows[i]))
+        values[i, : len(rows[i])] = torch.tensor(rows[i])
         present[i, : len(rows[i])] = True
     return values, present
 
