@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from fusion.base import Fusion
 from fusion.batch import Batch
 from fusion.objectives.dropout import drop
+from learning.reduce import Reduction
 
 
 class Objective(nn.Module):
@@ -39,6 +40,10 @@ class Objective(nn.Module):
         The same in evaluation mode for the same batch. A batch without a usable row gives zero.
         """
         raise NotImplementedError
+
+    def closing(self, fusion: Fusion) -> list[Reduction]:
+        """What one pass each over the training part settles after training."""
+        return []
 
     def calibrate(self, fusion: Fusion, batches: Iterable[Batch]) -> None:
         """Settle on the validation part, after training, what training must not (temperatures)."""
