@@ -3,6 +3,7 @@
 A new operator is one module and one line here.
 """
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusion.base import Fusion
+    from fusion.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,27 @@ FUSIONS: dict[str, Entry] = {
     ),
     "barlow-twins": Entry(_TOWERS, "one space, without negatives", objective="barlow-twins"),
     "vicreg": Entry(_TOWERS, "one space, without negatives, views alike", objective="vicreg"),
+    "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
+    "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
+    "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
+    "tucker": Entry(
+        "fusion.operators.tucker:Tucker", "short projections meet in a full core tensor"
+    ),
+    "mutan": Entry("fusion.operators.mutan:MUTAN", "Tucker whose core is a sum of a few products"),
+    "block": Entry("fusion.operators.block:BLOCK", "chunks of projections, a low-rank core each"),
+    "block-tucker": Entry(
+        "fusion.operators.block_tucker:BlockTucker", "chunks of projections, a full core each"
+    ),
+    "mbt": Entry(
+        "fusion.operators.mbt:MBT",
+        "bottleneck transformer: features talk through a few shared tokens",
+        needs=frozenset({"sequences"}),
+    ),
+    "cross-attention": Entry(
+        "fusion.operators.cross_attention:CrossAttention",
+        "the tokens of every feature ask the tokens of all others",
+        needs=frozenset({"sequences"}),
+    ),
 }
 
 
@@ -75,14 +98,33 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
         ValueError: an unknown name, or options that do not fit.
     """
     target = _target(name)
+    known = [field.name for field in dataclasses.fields(target.Options)]
+    for key in options:
+        if key not in known:
+            raise ValueError(f"{name}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
     return target(dims, target.Options(**options))
+
+
+def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":
+    """What an operator would cost, without building it; arguments as for `fusion.cost.describe`."""
+    from fusion.cost import describe
+
+    return describe(name, dims, **settings)
+
+
+def afford(name: str, dims: Mapping[str, int], *, memory: int, **settings: Any) -> "Cost":
+    """The same if it fits into `memory` bytes, else an error with what does; see `fusion.cost.afford`."""
+    from fusion.cost import afford
+
+    return afford(name, dims, memory=memory, **settings)
 
 
 def extend(model: "Fusion", dims: Mapping[str, int]) -> "Fusion":
     """The same trained operator with room for more features; `dims` names old and new ones.
 
-    Records without the new features keep their vectors: the old weights are taken over and every new
-    one belongs to a new feature alone.
+    Records without the new features keep their vectors: the old weights and scalings are taken over,
+    and every new one belongs to a new feature alone. A new feature's own are freshly drawn, and its
+    scaling is the identity until it is trained.
 
     Raises:
         ValueError: the operator can't be extended, or `dims` lacks or resizes an old feature.
@@ -94,5 +136,8 @@ def extend(model: "Fusion", dims: Mapping[str, int]) -> "Fusion":
             raise ValueError(f"feature {name!r}: expected length {size}, got {dims.get(name)}")
     operator: Any = type(model)
     wider: Fusion = operator(dims, model.options)
-    wider.load_state_dict(model.state_dict(), strict=False)
+    old = model.state_dict()
+    wider.to(next(tensor for tensor in old.values() if tensor.is_floating_point()))
+    _, strange = wider.load_state_dict(old, strict=False)
+    assert not strange, f"{operator.__name__} says it is extensible, but has no place for {strange}"
     return wider.train(model.training)

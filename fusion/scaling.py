@@ -55,8 +55,10 @@ class ScalingReduction:
         return _flat({name: moments.empty(dim) for name, dim in self.model.dims.items()})
 
     def update(self, state: State, batch: "Batch") -> State:
-        """Add the present rows of one batch; a sequence counts by its mean."""
-        values, present = masked(self.model.dims, batch.features, batch.present)
+        """Add the present rows of one batch: what the model sees of a sequence, its mean or its steps."""
+        values, present = masked(
+            self.model.dims, batch.features, batch.present, sequences=self.model.takes_sequences
+        )
         own = {name: moments.of_rows(values[name][present[name]]) for name in values}
         return self.merge(state, _flat(own))
 
