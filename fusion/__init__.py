@@ -5,7 +5,7 @@ A new operator is one module and one line here.
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,18 @@ FUSIONS: dict[str, Entry] = {
     ),
     "barlow-twins": Entry(_TOWERS, "one space, without negatives", objective="barlow-twins"),
     "vicreg": Entry(_TOWERS, "one space, without negatives, views alike", objective="vicreg"),
+    "decision-mean": Entry(
+        "fusion.operators.decision_mean:DecisionMean",
+        "mean of the probabilities of one calibrated classifier per feature",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
+    "decision-product": Entry(
+        "fusion.operators.decision_product:DecisionProduct",
+        "product of the probabilities of one calibrated classifier per feature, over the prior",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
     "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
     "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
     "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
@@ -72,6 +84,25 @@ FUSIONS: dict[str, Entry] = {
         "fusion.operators.cross_attention:CrossAttention",
         "the tokens of every feature ask the tokens of all others",
         needs=frozenset({"sequences"}),
+    ),
+    "poe": Entry(
+        "fusion.operators.poe:PoE", "product of experts: a Gaussian each", objective="elbo"
+    ),
+    "moe": Entry(
+        "fusion.operators.moe:MoE", "mixture of experts: a Gaussian each", objective="elbo"
+    ),
+    "mopoe": Entry(
+        "fusion.operators.mopoe:MoPoE",
+        "mixture over the products of all subsets",
+        objective="elbo",
+    ),
+    "autoencoder": Entry(
+        "fusion.autoencoders.autoencoder:Autoencoder", "one code shared by all features"
+    ),
+    "vae": Entry(
+        "fusion.autoencoders.vae:VAE",
+        "variational autoencoder; posterior poe, moe or mopoe",
+        objective="elbo",
     ),
 }
 
@@ -98,11 +129,21 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
         ValueError: an unknown name, or options that do not fit.
     """
     target = _target(name)
-    known = [field.name for field in dataclasses.fields(target.Options)]
-    for key in options:
+    _check_options(name, dataclasses.fields(target.Options), options)
+    return target(dims, target.Options(**options))
+
+
+def _check_options(
+    name: str, fields: Sequence[dataclasses.Field[Any]], given: Mapping[str, Any]
+) -> None:
+    known = [field.name for field in fields]
+    for key in given:
         if key not in known:
             raise ValueError(f"{name}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
-    return target(dims, target.Options(**options))
+    for field in fields:
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in given:
+            raise ValueError(f"{name}: the option {field.name!r} is required")
 
 
 def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":

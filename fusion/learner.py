@@ -54,8 +54,10 @@ def train(
     that already exists the reductions are not repeated: their results are among the weights.
     """
     started = checkpoint is not None and checkpoint.load() is not None
-    if not frozen and not started:
-        for reduction in fusion.reductions():
+    if not started:
+        for reduction in [] if frozen else fusion.reductions():
+            reduce(reduction, feed.training(0, recipe.batch))
+        for reduction in objective.reductions(fusion):  # of what the fusion gives from now on
             reduce(reduction, feed.training(0, recipe.batch))
     learner = FusionLearner(fusion, objective, frozen=frozen)
     history = fit(learner, feed, recipe, checkpoint=checkpoint, report=report, device=device)

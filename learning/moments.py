@@ -30,6 +30,16 @@ def of_rows(rows: Tensor, *, full: bool = False) -> State:
     return {"count": torch.tensor(len(rows), dtype=torch.float64), "mean": mean, "scatter": scatter}
 
 
+def of_known_rows(rows: Tensor) -> State:
+    """The same of (N, D) rows that may hold NaN for unknown: a count of its own for every column."""
+    rows = rows.detach().to("cpu", torch.float64)
+    known = ~rows.isnan()
+    count = known.sum(dim=0).double()
+    mean = torch.where(known, rows, 0).sum(dim=0) / count.clamp_min(1)
+    centred = torch.where(known, rows - mean, 0)
+    return {"count": count, "mean": mean, "scatter": centred.square().sum(dim=0)}
+
+
 def merge(one: State, other: State) -> State:
     """The state of the rows of both."""
     count = one["count"] + other["count"]

@@ -43,6 +43,27 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "vicreg": ObjectiveEntry(
         "fusion.coordinated.redundancy:VICReg", "views alike, coordinates varying and uncorrelated"
     ),
+    "classify": ObjectiveEntry(
+        "fusion.objectives.classify:Classify",
+        "one class of several, calibrated",
+        needs=frozenset({"labels"}),
+    ),
+    "regress": ObjectiveEntry(
+        "fusion.objectives.regress:Regress", "numbers", needs=frozenset({"labels"})
+    ),
+    "multilabel": ObjectiveEntry(
+        "fusion.objectives.multilabel:Multilabel",
+        "any number of labels, calibrated",
+        needs=frozenset({"labels"}),
+    ),
+    "experts": ObjectiveEntry(
+        "fusion.objectives.experts:Experts",
+        "each feature's own classifier; for decision-mean and decision-product",
+        needs=frozenset({"labels"}),
+    ),
+    "elbo": ObjectiveEntry(
+        "fusion.objectives.elbo:ELBO", "evidence lower bound of a fusion with a posterior"
+    ),
 }
 
 

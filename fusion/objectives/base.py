@@ -41,6 +41,10 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def reductions(self, fusion: Fusion) -> list[Reduction]:
+        """What one pass each over the training part settles before training, the fusion's own first."""
+        return []
+
     def closing(self, fusion: Fusion) -> list[Reduction]:
         """What one pass each over the training part settles after training."""
         return []

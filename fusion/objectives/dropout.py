@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fusion.presence import any_step
+
 
 def drop(present: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
     """Each present feature is hidden with probability `rate`; where all would be, one chosen evenly stays.
@@ -13,7 +15,7 @@ def drop(present: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
     state gives the same choice whatever the order of the mapping.
     """
     names = sorted(present)
-    there = torch.stack([_any(present[name]) for name in names], dim=1)  # (B, M)
+    there = torch.stack([any_step(present[name]) for name in names], dim=1)  # (B, M)
     chance = torch.rand(there.shape, device=there.device).masked_fill(~there, -1.0)
     kept = chance >= rate
     # The largest draw survives: an even choice among the present features.
@@ -23,7 +25,3 @@ def drop(present: Mapping[str, Tensor], rate: float) -> dict[str, Tensor]:
         name: present[name] & (kept[:, i] if present[name].dim() == 1 else kept[:, i, None])
         for i, name in enumerate(names)
     }
-
-
-def _any(mask: Tensor) -> Tensor:
-    return mask if mask.dim() == 1 else mask.any(dim=1)
