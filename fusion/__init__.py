@@ -5,7 +5,7 @@ A new operator is one module and one line here.
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +123,21 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
         ValueError: an unknown name, or options that do not fit.
     """
     target = _target(name)
-    known = [field.name for field in dataclasses.fields(target.Options)]
-    for key in options:
+    _check_options(name, dataclasses.fields(target.Options), options)
+    return target(dims, target.Options(**options))
+
+
+def _check_options(
+    name: str, fields: Sequence[dataclasses.Field[Any]], given: Mapping[str, Any]
+) -> None:
+    known = [field.name for field in fields]
+    for key in given:
         if key not in known:
             raise ValueError(f"{name}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
-    return target(dims, target.Options(**options))
+    for field in fields:
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in given:
+            raise ValueError(f"{name}: the option {field.name!r} is required")
 
 
 def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":

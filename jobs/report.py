@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+from jobs.curve import loss_curve
 from pipeline import files
+from pipeline.models import HISTORY
 from pipeline.saved import SavedRun, load_saved
 from pipeline.status import Status
 from pipeline.store import Snapshot
@@ -28,7 +30,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2.5rem auto;paddi
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2.2rem 0 .5rem}p{margin:.3rem 0}
 .quiet{color:#5c6873}table{border-collapse:collapse;width:100%}
 th{text-align:left;font-weight:600;border-bottom:2px solid #d5dae0}
-td,th{padding:.3rem .8rem .3rem 0;vertical-align:top}
+figure{margin:.8rem 0}td,th{padding:.3rem .8rem .3rem 0;vertical-align:top}
 td{border-bottom:1px solid #edf0f3}td:last-child{overflow-wrap:anywhere}
 .n{text-align:right}
 .bar{display:flex;height:1.4rem;border-radius:4px;overflow:hidden;margin:.8rem 0 .3rem}
@@ -47,6 +49,7 @@ def write_report(summary: "Summary") -> Path:
         _outcomes(status),
         "<h2>Vectors</h2>",
         _features(saved, status),
+        _trainings(summary.run, status),
         "<h2>Indexes</h2>",
         _indexes(summary.run, status),
         "<h2>Errors</h2>",
@@ -105,6 +108,17 @@ def _features(saved: SavedRun, status: Status) -> str:
         identity = saved.identities[model]
         rows.append((model, f"fusion {identity.encoder}", identity.dim, "", status.records, 0))
     return _table(("name", "made by", "length", "computed in", "there", "failed"), rows)
+
+
+def _trainings(run: Path, status: Status) -> str:
+    curves = []
+    for model in status.models:
+        path = run / "models" / model.name / HISTORY
+        if model.state == "trained" and path.exists():
+            history = files.read_json(path)
+            points = [(p["step"], p["train"], p["valid"]) for p in history["points"]]
+            curves.append(loss_curve(model.name, points, history["best"]))
+    return "<h2>Training</h2>" + "".join(curves) if curves else ""
 
 
 def _indexes(run: Path, status: Status) -> str:

@@ -36,8 +36,8 @@ def build(name, dims, seed=0):
     try:
         return fusion.build(name, dims, **options_of(fusion.options_type(name)))
     except ValueError as error:
-        assert len(dims) != 2, "every fusion takes two features"
-        assert re.search(r"features?\b", str(error)), error
+        if len(dims) == 2 or not re.search(r"features?\b", str(error)):
+            raise
         pytest.skip(str(error))
 
 

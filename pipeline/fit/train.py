@@ -21,9 +21,7 @@ from pipeline.fit.data import Data
 from pipeline.fit.feed import StoredFeed
 from pipeline.fit.recipe import Training
 from pipeline.lease import Lease
-from pipeline.models import HISTORY, OBJECTIVE, WEIGHTS
-
-PROGRESS = "training.json"  # where a training stands, for whoever looks; gone when it has finished
+from pipeline.models import HISTORY, OBJECTIVE, PROGRESS, WEIGHTS
 
 
 @dataclass(frozen=True)

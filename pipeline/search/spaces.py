@@ -14,6 +14,7 @@ from fusion.blocks import blocks
 from pipeline.errors import ConfigError
 from pipeline.index.opening import OpenIndex
 from pipeline.index.vectors import unit
+from pipeline.models import Record
 from pipeline.saved import SavedRun
 from pipeline.search.query import Term
 
@@ -201,6 +202,17 @@ class FusedSpace:
     def _model(self) -> "Fusion":
         from pipeline.fuse import load_model
 
+        record, manifest = (
+            Record.read(self.folder.parent.parent, self.folder.name),
+            self.opened.manifest,
+        )
+        ours = manifest.identity(manifest.name)
+        if record is None or record.identity.digest != ours.digest:
+            found = record.identity.digest if record else "none"
+            raise ConfigError(
+                f"the index {manifest.name} was built with the model {ours.digest}, and the run now "
+                f"has {found}: run `polyfuse run CONFIG` to fuse and index again"
+            )
         return load_model(self.folder)
 
 
