@@ -46,6 +46,26 @@ FUSIONS: dict[str, Entry] = {
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
+    "attention-sum": Entry(
+        "fusion.operators.attention_sum:AttentionSum", "mean of projections, weighted by attention"
+    ),
+    "deep-set": Entry("fusion.operators.deep_set:DeepSet", "pool of encoded features, transformed"),
+    "embracenet": Entry(
+        "fusion.operators.embracenet:EmbraceNet", "each coordinate from one feature drawn at random"
+    ),
+    "film": Entry("fusion.operators.film:FiLM", "one feature, scaled and shifted by the others"),
+    "multiplicative-matrix": Entry(
+        "fusion.operators.multiplicative_matrix:MultiplicativeMatrix",
+        "one feature, mapped by a matrix that the others generate",
+    ),
+    "bilinear": Entry(
+        "fusion.operators.bilinear:Bilinear", "a weight for every pair of coordinates"
+    ),
+    "tfn": Entry("fusion.operators.tfn:TFN", "outer product of all features, projected"),
+    "lmf": Entry("fusion.operators.lmf:LMF", "tensor fusion with weights of low rank"),
+    "compact-bilinear": Entry(
+        "fusion.operators.compact_bilinear:CompactBilinear", "sketch of the outer product"
+    ),
     "decision-mean": Entry(
         "fusion.operators.decision_mean:DecisionMean",
         "mean of the probabilities of one calibrated classifier per feature",
