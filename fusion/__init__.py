@@ -30,11 +30,18 @@ class Entry:
     objective: str | None = "reconstruct"
 
 
+_TOWERS = "fusion.coordinated.towers:Towers"  # what tells the spaces apart is their objective
+
 FUSIONS: dict[str, Entry] = {
     "concat": Entry(
         "fusion.operators.concat:Concat",
         "unit blocks side by side; needs no training",
         metric="ip",  # never renormalised: an absent modality must not make the others count more
+        objective=None,
+    ),
+    "stack": Entry(
+        "fusion.operators.stack:Stack",
+        "features side by side as they are, zero where absent; for heads",
         objective=None,
     ),
     "sum": Entry("fusion.operators.sum:Sum", "mean of linear projections"),
@@ -61,6 +68,15 @@ FUSIONS: dict[str, Entry] = {
     "compact-bilinear": Entry(
         "fusion.operators.compact_bilinear:CompactBilinear", "sketch of the outer product"
     ),
+    "infonce": Entry(_TOWERS, "one space, by contrast within the batch", objective="infonce"),
+    "siglip": Entry(_TOWERS, "one space, every pair judged by itself", objective="siglip"),
+    "dcca": Entry(_TOWERS, "one space of correlated views (deep CCA)", objective="dcca"),
+    "dgcca": Entry(_TOWERS, "deep CCA of all features at once", objective="dgcca"),
+    "cca": Entry(
+        "fusion.coordinated.cca:CCA", "canonical correlations, in one pass", objective="dcca"
+    ),
+    "barlow-twins": Entry(_TOWERS, "one space, without negatives", objective="barlow-twins"),
+    "vicreg": Entry(_TOWERS, "one space, without negatives, views alike", objective="vicreg"),
     "decision-mean": Entry(
         "fusion.operators.decision_mean:DecisionMean",
         "mean of the probabilities of one calibrated classifier per feature",
