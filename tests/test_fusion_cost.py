@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from patterns import DIMS, every_pattern
+from patterns import every_pattern, first, options_of
 from torch import nn
 
 import fusion
@@ -28,9 +28,9 @@ def step(model, features, present):
 @pytest.mark.parametrize("name", sorted(fusion.FUSIONS))
 def test_leaving_absent_rows_out_changes_no_vector_and_no_gradient(name, monkeypatch):
     """Property g, in float64."""
-    options = {"classes": 3} if hasattr(fusion.options_type(name), "classes") else {}
+    options = options_of(fusion.options_type(name))
     torch.manual_seed(0)
-    model = fusion.build(name, dict(list(DIMS.items())[:3]), **options).double().eval()
+    model = fusion.build(name, first(2), **options).double().eval()
     features, present = every_pattern(model.dims, repeat=4, dtype=torch.float64)
     compact = step(model, features, present)
     monkeypatch.setattr(compaction, "WORTH_IT", 0.0)
