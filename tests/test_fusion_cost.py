@@ -10,6 +10,7 @@ from fusion import compaction
 from fusion.bilinear_form import BilinearForm
 from fusion.compaction import Values, apply
 from fusion.per_feature import PerFeature
+from fusion.sketch import sketch_of_product
 from learning.meter import Meter
 
 RUNNING = {"image": 2048, "text": 768}  # with 256 records and 512 outputs: the sizes of the tables
@@ -119,3 +120,10 @@ def test_a_bilinear_form_in_slices_equals_einsum(monkeypatch):
     wide = nn.Bilinear(5, 4, 7, bias=False).double()
     wide.weight = form.weight
     torch.testing.assert_close(form(left, right), wide(left, right))
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 8), (2, 8), (3, 7)])
+def test_the_gradient_of_a_product_of_spectra(count, size):
+    torch.manual_seed(0)
+    rows = [torch.randn(2, size, dtype=torch.float64, requires_grad=True) for _ in range(count)]
+    assert torch.autograd.gradcheck(lambda *given: sketch_of_product(given), rows)
