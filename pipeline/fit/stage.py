@@ -33,6 +33,7 @@ from pipeline.models import (
     inputs,
     needs_labels,
     roots,
+    uses_labels,
     wanted,
 )
 from pipeline.plan import Plan
@@ -98,7 +99,10 @@ class Fitting:
         own = wanted(config, model)
         sequences = "sequences" in fusion.FUSIONS[own.name].needs
         data = Data(self.run, shards, tuple(roots(config, model)), sequences=sequences)
-        return replace(data, labels=self._labels(data)) if needs_labels(config, model) else data
+        if not uses_labels(config, model):
+            return data
+        supervised = needs_labels(config, model)
+        return replace(data, labels=self._labels(data), supervised=supervised)
 
     def _labels(self, data: Data) -> Labels:
         label = self.saved.config.label
