@@ -30,6 +30,8 @@ class Entry:
     objective: str | None = "reconstruct"
 
 
+_TOWERS = "fusion.coordinated.towers:Towers"  # what tells the spaces apart is their objective
+
 FUSIONS: dict[str, Entry] = {
     "concat": Entry(
         "fusion.operators.concat:Concat",
@@ -46,6 +48,35 @@ FUSIONS: dict[str, Entry] = {
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
+    "attention-sum": Entry(
+        "fusion.operators.attention_sum:AttentionSum", "mean of projections, weighted by attention"
+    ),
+    "deep-set": Entry("fusion.operators.deep_set:DeepSet", "pool of encoded features, transformed"),
+    "embracenet": Entry(
+        "fusion.operators.embracenet:EmbraceNet", "each coordinate from one feature drawn at random"
+    ),
+    "film": Entry("fusion.operators.film:FiLM", "one feature, scaled and shifted by the others"),
+    "multiplicative-matrix": Entry(
+        "fusion.operators.multiplicative_matrix:MultiplicativeMatrix",
+        "one feature, mapped by a matrix that the others generate",
+    ),
+    "bilinear": Entry(
+        "fusion.operators.bilinear:Bilinear", "a weight for every pair of coordinates"
+    ),
+    "tfn": Entry("fusion.operators.tfn:TFN", "outer product of all features, projected"),
+    "lmf": Entry("fusion.operators.lmf:LMF", "tensor fusion with weights of low rank"),
+    "compact-bilinear": Entry(
+        "fusion.operators.compact_bilinear:CompactBilinear", "sketch of the outer product"
+    ),
+    "infonce": Entry(_TOWERS, "one space, by contrast within the batch", objective="infonce"),
+    "siglip": Entry(_TOWERS, "one space, every pair judged by itself", objective="siglip"),
+    "dcca": Entry(_TOWERS, "one space of correlated views (deep CCA)", objective="dcca"),
+    "dgcca": Entry(_TOWERS, "deep CCA of all features at once", objective="dgcca"),
+    "cca": Entry(
+        "fusion.coordinated.cca:CCA", "canonical correlations, in one pass", objective="dcca"
+    ),
+    "barlow-twins": Entry(_TOWERS, "one space, without negatives", objective="barlow-twins"),
+    "vicreg": Entry(_TOWERS, "one space, without negatives, views alike", objective="vicreg"),
     "decision-mean": Entry(
         "fusion.operators.decision_mean:DecisionMean",
         "mean of the probabilities of one calibrated classifier per feature",
