@@ -8,6 +8,7 @@ The tables come from the `Options` dataclasses that validate a configuration; a 
 import dataclasses
 import inspect
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import fusion
@@ -182,7 +183,7 @@ def _sentence(owner: type) -> str:
     return " ".join((inspect.getdoc(owner) or "").split())
 
 
-def _rows(rows: list[tuple[str, ...]]) -> str:
+def _rows(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

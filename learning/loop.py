@@ -61,8 +61,9 @@ class Recipe:
 
     steps: updates at most. batch: rows of an update, over all workers. learning_rate: the peak,
     lowered to zero along a cosine. weight_decay: of AdamW. warmup: steps that it takes to reach the
-    peak. clip: longest gradient. evaluate: steps between two looks at the validation part. patience: looks without a better
-    validation loss before training stops. seed: of initial weights, dropout and order.
+    peak. clip: longest gradient. evaluate: steps between two looks at the validation part.
+    patience: looks without a better validation loss before training stops. seed: of initial
+    weights, dropout and order.
     """
 
     steps: int = 3000
