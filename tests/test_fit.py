@@ -81,8 +81,7 @@ def done(tmp_path_factory):
         folder,
         models={
             "joint": {"name": "gmu", "dim": 16, "training": SHORT},
-            "late": {"name": "decision-mean", "training": SHORT},
-            "chain": {"name": "sum", "dim": 8, "inputs": ["joint", "title"], "training": SHORT},
+            "chain": {"name": "decision-mean", "inputs": ["joint", "title"], "training": SHORT},
         },
         label={"column": "kind", "file": "labels.csv", "id": "key"},
         head={"name": "linear", "on": "joint", "training": SHORT},
@@ -99,7 +98,7 @@ def copy(done, tmp_path):
 
 def test_a_run_trains_fuses_and_indexes_and_then_has_nothing_to_do(done):
     saved = load_saved(done / "run")
-    for model in ("joint", "late", "chain"):
+    for model in ("joint", "chain"):
         record = Record.read(done / "run", model)
         assert saved.identities[model] == record.identity
         assert record.identity.weights == record.files["model.safetensors"]
@@ -109,15 +108,15 @@ def test_a_run_trains_fuses_and_indexes_and_then_has_nothing_to_do(done):
     assert Record.read(done / "run", "chain").identity.settings["inputs"]["joint"] == (
         saved.identities["joint"].digest
     )
-    assert {"joint", "late", "chain"} <= set(read_status(done / "run").indexes)
+    assert {"joint", "chain"} <= set(read_status(done / "run").indexes)
     before = {p: p.stat().st_mtime_ns for p in (done / "run" / "models").rglob("*")}
     again = run(configuration.load(done / "run.yaml"))
     assert again.computed == 0
     assert before == {p: p.stat().st_mtime_ns for p in (done / "run" / "models").rglob("*")}
     audit = verify(done / "run")
-    assert (audit.problems, audit.garbage, audit.models) == ([], [], 4)
+    assert (audit.problems, audit.garbage, audit.models) == ([], [], 3)
     assert [(m.name, m.state) for m in read_status(done / "run").models] == [
-        (name, "trained") for name in ("joint", "late", "chain", "head")
+        (name, "trained") for name in ("joint", "chain", "head")
     ]
 
 
@@ -157,7 +156,7 @@ def test_labels_name_the_classes_and_the_test_part_is_measured(done):
 
 def test_changed_settings_train_anew_and_fused_vectors_follow(copy):
     models = yaml.safe_load((copy / "run.yaml").read_text())["models"]
-    before = {m: Record.read(copy / "run", m).identity.digest for m in ("joint", "late", "chain")}
+    before = {m: Record.read(copy / "run", m).identity.digest for m in ("joint", "chain")}
     earlier = pd.read_parquet(copy / "run" / "fused" / "joint")
     models["joint"]["training"] = {**SHORT, "learning_rate": 0.01}
     path = settings(copy, models=models)
@@ -169,7 +168,6 @@ def test_changed_settings_train_anew_and_fused_vectors_follow(copy):
     after = {m: Record.read(copy / "run", m).identity.digest for m in before}
     assert after["joint"] != before["joint"]
     assert after["chain"] != before["chain"]  # its input is another now
-    assert after["late"] == before["late"]
     fused = pd.read_parquet(copy / "run" / "fused" / "joint")
     assert len(fused) == len(earlier) == 96
     assert not np.allclose(np.stack(fused["vector"]), np.stack(earlier["vector"]))
@@ -281,7 +279,7 @@ def descendants(pid: int) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label": None}, r"models.late: decision-mean learns from labels.*add label"),
+        ({"label": None}, r"models.chain: decision-mean learns from labels.*add label"),
         (
             {"models": {"m": {"name": "gmu", "objective": "guess"}}},
             r"models.m.objective: unknown name 'guess'",
