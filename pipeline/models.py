@@ -96,7 +96,7 @@ def trained_models(config: RunConfig) -> list[str]:
 
 
 def needs_labels(config: RunConfig, model: str) -> bool:
-    """Whether a model learns from labels."""
+    """Whether a model can't be trained without labels."""
     from fusion.objectives import OBJECTIVES  # torch
 
     own = wanted(config, model)
@@ -105,6 +105,13 @@ def needs_labels(config: RunConfig, model: str) -> bool:
     if own.objective.options.get("label"):  # the label term of an autoencoder
         return True
     return "labels" in fusion.FUSIONS[own.name].needs | OBJECTIVES[own.objective.name].needs
+
+
+def uses_labels(config: RunConfig, model: str) -> bool:
+    """Whether a model learns from the labels that there are; a label term beside something else does."""
+    objective = wanted(config, model).objective
+    term = objective is not None and bool(objective.options.get("label"))
+    return term or needs_labels(config, model)
 
 
 def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:

@@ -19,7 +19,7 @@ from encoders.base import Identity
 from pipeline import cluster, expression, files, garbage, models, probe, reach, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
-from pipeline.errors import PolyfuseError
+from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
 from pipeline.index import jobs as index_jobs
@@ -278,6 +278,8 @@ class _Command:
 
     def _split(self, plan: Plan, done: todo.Done) -> None:
         label = self.saved.config.label
+        if label and label.file and not Path(label.file).is_file():
+            raise ConfigError(f"label.file: there is no file {label.file}")
         digest = files.sha256_of(Path(label.file)) if label and label.file else None
         units = list(todo.split_units(plan, done, self.saved, digest))
         list(self._do("split", units, cluster.Resources(), plan.totals.records))

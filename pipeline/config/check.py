@@ -108,8 +108,9 @@ def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Pat
         _check_options(f"{dotted}.objective", chosen, options, folder)
     trained = model.get("objective", {}).get("name", entry.objective)
     needs = entry.needs | (objectives.OBJECTIVES[trained].needs if trained else frozenset())
-    if "labels" in needs and not labelled:
-        what = f"objective {trained}" if "labels" not in entry.needs else model["name"]
+    term = bool(model.get("objective", {}).get("label"))
+    if ("labels" in needs or term) and not labelled:
+        what = model["name"] if "labels" in entry.needs else f"objective {trained}"
         raise ConfigError(
             f"{dotted}: {what} learns from labels, and there are none; add label: {{column: ...}}"
         )

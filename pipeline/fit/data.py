@@ -34,13 +34,14 @@ class Data:
     """Picklable: what workers need to find the rows.
 
     features: those whose presence makes a record worth learning from. labels: None where they
-    don't matter; otherwise rows without one are left out. sequences: read them as such, not as means.
+    don't matter. supervised: rows without one are left out. sequences: read them as such, not as means.
     """
 
     run: Path
     shards: tuple[ShardParts, ...]
     features: tuple[str, ...]
     labels: Labels | None = None
+    supervised: bool = True
     sequences: bool = False
 
     @property
@@ -59,12 +60,12 @@ class Data:
 
     def usable(self, shard: ShardParts) -> dict[str, np.ndarray]:
         """{part of the split: (N,) bool}: the rows with a feature, and with a label where it matters."""
-        columns = ["part"] if self.labels is None else ["part", "label"]
-        table = self.read(shard.split, columns)
+        labels = self.labels if self.supervised else None
+        table = self.read(shard.split, ["part", "label"] if labels else ["part"])
         present = self.read(shard.records, ["present"])["present"].combine_chunks()
         fits = _any_of(present, self.features)
-        if self.labels is not None:
-            fits &= self.labels.known(table["label"].combine_chunks())
+        if labels:
+            fits &= labels.known(table["label"].combine_chunks())
         part = table["part"].to_numpy()
         return {name: fits & (part == name) for name in PARTS}
 

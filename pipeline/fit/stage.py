@@ -17,6 +17,7 @@ from encoders.base import Identity
 from fusion import objectives
 from pipeline import files
 from pipeline.cluster import Resources
+from pipeline.errors import ConfigError
 from pipeline.fit.data import Data, ShardParts
 from pipeline.fit.labels import Labels, settle
 from pipeline.fit.place import run_training
@@ -33,6 +34,7 @@ from pipeline.models import (
     inputs,
     needs_labels,
     roots,
+    uses_labels,
     wanted,
 )
 from pipeline.plan import Plan
@@ -98,7 +100,10 @@ class Fitting:
         own = wanted(config, model)
         sequences = "sequences" in fusion.FUSIONS[own.name].needs
         data = Data(self.run, shards, tuple(roots(config, model)), sequences=sequences)
-        return replace(data, labels=self._labels(data)) if needs_labels(config, model) else data
+        if not uses_labels(config, model):
+            return data
+        supervised = needs_labels(config, model)
+        return replace(data, labels=self._labels(data), supervised=supervised)
 
     def _labels(self, data: Data) -> Labels:
         label = self.saved.config.label
@@ -113,9 +118,9 @@ class Fitting:
         own, labels = wanted(self.saved.config, model), data.labels
         assert own.objective is not None, f"{model} has nothing to train"
         objective = own.objective.name
-        if own.labelled:
-            assert labels is not None, "the configuration was checked"
-            objective = labels.task
+        if labels:
+            objective = labels.task if own.labelled else objective
+            _check_task(model, objective, labels)
         training = Training(**own.training)
         return Task(
             run=self.run,
@@ -179,6 +184,16 @@ class Fitting:
         for path in folder.glob("checkpoint-*.safetensors"):
             if path != keep:
                 path.unlink(missing_ok=True)
+
+
+def _check_task(model: str, objective: str, labels: Labels) -> None:
+    """What an objective with labels can be trained for: `experts`, and label terms, take classes."""
+    wanted = objective if objective in ("regress", "multilabel") else "classify"
+    if labels.task != wanted:
+        raise ConfigError(
+            f"models.{model}: {objective} is for labels to {wanted}, and these are to "
+            f"{labels.task}; choose another objective, or say label.task: {wanted}"
+        )
 
 
 def _from(labels: Labels | None, options: type) -> dict[str, Any]:
