@@ -81,6 +81,8 @@ def _candidate(
     compare: CompareConfig,
 ) -> Candidate:
     known = labels.options(fusion.options_type(name))
-    if "labels" in fusion.FUSIONS[name].needs:  # it brings its own heads: the same as the others get
+    if (
+        "labels" in fusion.FUSIONS[name].needs
+    ):  # it brings its own heads: the same as the others get
         known |= {"hidden": compare.hidden}
     return Candidate(name, inputs, {**known, **options})

@@ -39,9 +39,7 @@ class Schedule:
         return once * self.trainings / workers * _SLACK
 
 
-def within(
-    budget: float, prices: Mapping[str, Price], wish: Schedule, workers: int
-) -> Schedule:
+def within(budget: float, prices: Mapping[str, Price], wish: Schedule, workers: int) -> Schedule:
     """The schedule nearest to the wish that takes at most `budget` seconds, as far as one can tell.
 
     First steps are saved, down to 500; then seeds, down to two; then learning rates; then the second
@@ -74,9 +72,7 @@ def _middle(rates: Sequence[float], count: int) -> tuple[float, ...]:
     return tuple(rates[start : start + count])
 
 
-def _cuts(
-    wish: Schedule, steps: int, seeds: int, rates: tuple[float, ...]
-) -> Iterator[str]:
+def _cuts(wish: Schedule, steps: int, seeds: int, rates: tuple[float, ...]) -> Iterator[str]:
     if steps < wish.steps:
         yield f"{steps:,} steps instead of {wish.steps:,}"
     if seeds < wish.seeds:

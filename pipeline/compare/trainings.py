@@ -54,9 +54,7 @@ class Trainings:
 
     def keep_schedule(self, schedule: Schedule) -> None:
         """Work by this one from now on."""
-        files.publish(
-            self.folder / "schedule.json", files.to_json(dataclasses.asdict(schedule))
-        )
+        files.publish(self.folder / "schedule.json", files.to_json(dataclasses.asdict(schedule)))
 
     def load(self) -> list[Training]:
         """All finished trainings."""
