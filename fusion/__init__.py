@@ -41,17 +41,6 @@ FUSIONS: dict[str, Entry] = {
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
     ),
-    "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
-    "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
-    "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
-    "tucker": Entry(
-        "fusion.operators.tucker:Tucker", "short projections meet in a full core tensor"
-    ),
-    "mutan": Entry("fusion.operators.mutan:MUTAN", "Tucker whose core is a sum of a few products"),
-    "block": Entry("fusion.operators.block:BLOCK", "chunks of projections, a low-rank core each"),
-    "block-tucker": Entry(
-        "fusion.operators.block_tucker:BlockTucker", "chunks of projections, a full core each"
-    ),
     "decision-mean": Entry(
         "fusion.operators.decision_mean:DecisionMean",
         "mean of the probabilities of one calibrated classifier per feature",
@@ -64,6 +53,17 @@ FUSIONS: dict[str, Entry] = {
         needs=frozenset({"labels"}),
         objective="experts",
     ),
+    "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
+    "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
+    "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),
+    "tucker": Entry(
+        "fusion.operators.tucker:Tucker", "short projections meet in a full core tensor"
+    ),
+    "mutan": Entry("fusion.operators.mutan:MUTAN", "Tucker whose core is a sum of a few products"),
+    "block": Entry("fusion.operators.block:BLOCK", "chunks of projections, a low-rank core each"),
+    "block-tucker": Entry(
+        "fusion.operators.block_tucker:BlockTucker", "chunks of projections, a full core each"
+    ),
     "mbt": Entry(
         "fusion.operators.mbt:MBT",
         "bottleneck transformer: features talk through a few shared tokens",
@@ -73,6 +73,25 @@ FUSIONS: dict[str, Entry] = {
         "fusion.operators.cross_attention:CrossAttention",
         "the tokens of every feature ask the tokens of all others",
         needs=frozenset({"sequences"}),
+    ),
+    "poe": Entry(
+        "fusion.operators.poe:PoE", "product of experts: a Gaussian each", objective="elbo"
+    ),
+    "moe": Entry(
+        "fusion.operators.moe:MoE", "mixture of experts: a Gaussian each", objective="elbo"
+    ),
+    "mopoe": Entry(
+        "fusion.operators.mopoe:MoPoE",
+        "mixture over the products of all subsets",
+        objective="elbo",
+    ),
+    "autoencoder": Entry(
+        "fusion.autoencoders.autoencoder:Autoencoder", "one code shared by all features"
+    ),
+    "vae": Entry(
+        "fusion.autoencoders.vae:VAE",
+        "variational autoencoder; posterior poe, moe or mopoe",
+        objective="elbo",
     ),
 }
 

@@ -48,11 +48,11 @@ class MemoryFeed:
         self.valid = valid
         self.seed = seed
 
-    def training(self, epoch: int, rows: int) -> Iterator[Batch]:
+    def training(self, epoch: int, rows: int, skip: int = 0) -> Iterator[Batch]:
         """Whole batches only, so that every step weighs the same; one smaller batch if there is no more."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.train), generator=generator)
-        for start in range(0, max(len(order) - rows, 0) + 1, rows):
+        for start in range(skip * rows, max(len(order) - rows, 0) + 1, rows):
             yield self.train.rows(order[start : start + rows])
 
     def validation(self, rows: int) -> Iterator[Batch]:

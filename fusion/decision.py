@@ -14,7 +14,7 @@ from fusion.base import FusionOutput, Learned
 from fusion.batch import Batch
 from fusion.per_feature import PerFeature
 from fusion.presence import stacked
-from learning.layers import mlp
+from learning.mlp import MLP
 from learning.reduce import Reduction, State
 
 
@@ -25,7 +25,7 @@ class Expert(nn.Module):
 
     def __init__(self, size: int, hidden: Sequence[int], classes: int) -> None:
         super().__init__()
-        self.network = mlp(size, hidden, classes)
+        self.network = MLP(size, hidden, classes)
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, values: Tensor) -> Tensor:

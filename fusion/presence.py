@@ -57,6 +57,11 @@ def masked(
     return values, masks
 
 
+def any_step(mask: Tensor) -> Tensor:
+    """Which records have the feature at all: (B,) as it is, (B, T) where any step is there. -> (B,)"""
+    return mask if mask.dim() == 1 else mask.any(dim=1)
+
+
 def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
     """One tensor per feature, (B, ...) each -> (B, M, ...), features by name."""
     return torch.stack([tensors[name] for name in sorted(tensors)], dim=1)
@@ -65,11 +70,6 @@ def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
 def anything(present: Mapping[str, Tensor]) -> Tensor:
     """Which records have any feature at all. present[name]: (B,) or (B, T) -> (B,)"""
     return torch.stack([any_step(mask) for mask in present.values()]).any(dim=0)
-
-
-def any_step(mask: Tensor) -> Tensor:
-    """A sequence is there when any of its steps is. (B,) or (B, T) -> (B,)"""
-    return mask if mask.dim() == 1 else mask.any(dim=1)
 
 
 def masked_mean(values: Tensor, present: Tensor) -> Tensor:

@@ -99,6 +99,9 @@ def _features(saved: SavedRun, status: Status) -> str:
             (feature.name, identity.encoder, identity.dim, place, stage.tried, stage.failed)
         )
     for model in saved.config.models:
+        if model not in saved.identities:
+            rows.append((model, "fusion, not trained yet", "", "", 0, 0))
+            continue
         identity = saved.identities[model]
         rows.append((model, f"fusion {identity.encoder}", identity.dim, "", status.records, 0))
     return _table(("name", "made by", "length", "computed in", "there", "failed"), rows)

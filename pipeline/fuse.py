@@ -1,8 +1,9 @@
 """Fusing stored features: one shard, one model, one vector per record."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from encoders.base import Identity
 from fusion.base import Fusion
 from pipeline import files, schemas
 from pipeline.config import RunConfig
-from pipeline.models import inputs
+from pipeline.models import WEIGHTS, Record, inputs
 from pipeline.store import PartFile
 
 _ROWS = 4096  # records fused at a time
@@ -26,33 +27,35 @@ def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) 
     dims = {name: identities[name].dim for name in inputs(config, model)}
     own = config.models[model]
     built = fusion.build(own.name, dims, **own.options)
-    settings = {"inputs": {n: identities[n].digest for n in dims}, "options": own.options}
-    return Identity(own.name, built.dim, "", settings)
+    return Identity(own.name, built.dim, "", identity_settings(own.options, dims, identities))
+
+
+def identity_settings(
+    options: Mapping[str, Any], names: Iterable[str], identities: Mapping[str, Identity]
+) -> dict[str, Any]:
+    """The part of a model's identity that its weights do not say."""
+    return {"inputs": {name: identities[name].digest for name in names}, "options": dict(options)}
 
 
 def save_model(
     run: Path, config: RunConfig, model: str, identities: Mapping[str, Identity]
 ) -> None:
-    """RUN/models/<model>/: config.json and model.safetensors."""
+    """RUN/models/<model>/ of a model that needs no training: config.json and model.safetensors."""
     own = config.models[model]
     dims = {name: identities[name].dim for name in inputs(config, model)}
-    built = fusion.build(own.name, dims, **own.options)
-    description = {
-        "name": own.name,
-        "dims": dims,
-        "options": own.options,
-        "identity": dataclasses.asdict(identities[model]),
-    }
-    folder = run / "models" / model
-    files.publish(folder / "model.safetensors", save(built.state_dict()))
-    files.publish(folder / "config.json", files.to_json(description))
+    weights = save(fusion.build(own.name, dims, **own.options).state_dict())
+    files.publish(run / "models" / model / WEIGHTS, weights)
+    digests = {WEIGHTS: hashlib.sha256(weights).hexdigest()}
+    Record(own.name, dims, own.options, identities[model], digests, inputs=tuple(dims)).write(
+        run, model
+    )
 
 
 def load_model(folder: Path) -> Fusion:
     """Build a saved model and load its weights."""
     description = files.read_json(folder / "config.json")
     model = fusion.build(description["name"], description["dims"], **description["options"])
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval()
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pipeline import files, records
 from pipeline.ledger import Ledger
+from pipeline.models import learns
 from pipeline.plan import Plan
 from pipeline.saved import load_saved
 from pipeline.todo import count_items
-from pipeline.units import RECORDS, extract_unit, fuse_unit
+from pipeline.units import RECORDS, SPLIT, extract_unit, fuse_unit
 
 _RECENT = 60.0  # seconds over which the rate is taken
 
@@ -61,7 +62,8 @@ def read_status(run: Path) -> Status:
     live = {shard.number for shard in plan.shards()}
     total = plan.totals.records
     wanted = {extract_unit(modality): saved.work(modality) for modality in saved.config.modalities}
-    names = [*wanted, RECORDS, *(fuse_unit(model) for model in saved.config.models)]
+    derived = [RECORDS, SPLIT] if learns(saved.config) else [RECORDS]
+    names = [*wanted, *derived, *(fuse_unit(model) for model in saved.config.models)]
     stages = {name: Stage(name, total) for name in names}
     outcomes: Counter[str] = Counter({name: 0 for name in records.OUTCOMES})
     recent: Counter[str] = Counter()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -39,3 +40,26 @@ def test_the_new_encoder_keeps_the_contract():
     np.testing.assert_allclose(alone[0], pictures[0].pixels.mean((0, 1)) / 255, rtol=1e-6)
     other = names["MeanColour"](names["MeanColour"].Options(gamma=2.0))
     assert other.identity.digest != encoder.identity.digest
+
+
+def test_the_new_operator_keeps_the_contract():
+    names = runpy.run_path(str(EXAMPLES / "new_operator.py"))
+    operator = names["Maximum"]({"image": 4, "text": 3}, names["Maximum"].Options(dim=2))
+    torch.manual_seed(0)
+    features = {"image": torch.randn(4, 4), "text": torch.randn(4, 3)}
+    present = {
+        "image": torch.tensor([True, True, False, False]),
+        "text": torch.tensor([True, False, True, False]),
+    }
+    projected = operator.projection(features)
+    one, other = projected["image"], projected["text"]
+    expected = torch.stack([torch.maximum(one[0], other[0]), one[1], other[2], torch.zeros(2)])
+    spoiled = {n: x.masked_fill(~present[n][:, None], torch.nan) for n, x in features.items()}
+    found = operator(spoiled, present).vector
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert all(p.grad.isfinite().all() for p in operator.parameters())
+    body = (
+        (EXAMPLES / "new_operator.py").read_text().split("class Maximum")[1].split("if __name__")[0]
+    )
+    assert len(body.strip().splitlines()) < 40

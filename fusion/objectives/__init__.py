@@ -45,6 +45,9 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
         "each feature's own classifier; for decision-mean and decision-product",
         needs=frozenset({"labels"}),
     ),
+    "elbo": ObjectiveEntry(
+        "fusion.objectives.elbo:ELBO", "evidence lower bound of a fusion with a posterior"
+    ),
 }
 
 

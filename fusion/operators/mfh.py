@@ -42,7 +42,7 @@ class MFH(Learned):
         super().__init__(dims, options.dim, options)
         if options.dim % options.order:
             raise ValueError(
-                f"dim: expected a multiple of order {options.order}, got {options.dim}"
+                f"dim: expected a multiple of order ({options.order}), got {options.dim}"
             )
         self.order = options.order
         self.pool = options.pool
