@@ -37,6 +37,11 @@ FUSIONS: dict[str, Entry] = {
         metric="ip",  # never renormalised: an absent modality must not make the others count more
         objective=None,
     ),
+    "stack": Entry(
+        "fusion.operators.stack:Stack",
+        "features side by side as they are, zero where absent; for heads",
+        objective=None,
+    ),
     "sum": Entry("fusion.operators.sum:Sum", "mean of linear projections"),
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"

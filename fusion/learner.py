@@ -56,9 +56,9 @@ def train(
     started = checkpoint is not None and checkpoint.load() is not None
     if not started:
         for reduction in [] if frozen else fusion.reductions():
-            reduce(reduction, feed.training(0, recipe.batch))
+            reduce(reduction, feed.once(recipe.batch))
         for reduction in objective.reductions(fusion):  # of what the fusion gives from now on
-            reduce(reduction, feed.training(0, recipe.batch))
+            reduce(reduction, feed.once(recipe.batch))
     learner = FusionLearner(fusion, objective, frozen=frozen)
     history = fit(learner, feed, recipe, checkpoint=checkpoint, report=report, device=device)
     with torch.no_grad():

@@ -100,7 +100,7 @@ def _features(saved: SavedRun, status: Status) -> str:
         )
     for model in saved.config.models:
         if model not in saved.identities:
-            rows.append((model, "fusion, not trained yet", "", "", 0, 0))
+            rows.append((model, "not trained yet", 0, "", 0, 0))
             continue
         identity = saved.identities[model]
         rows.append((model, f"fusion {identity.encoder}", identity.dim, "", status.records, 0))

@@ -48,6 +48,9 @@ class Feed(Protocol):
         skip: batches of the epoch to leave out at its beginning, where a run goes on.
         """
 
+    def once(self, rows: int) -> Iterator[Any]:
+        """Every training row once, for statistics; the workers' shares together are all of them."""
+
     def validation(self, rows: int) -> Iterator[Any]:
         """The validation rows; nothing where there are none."""
 

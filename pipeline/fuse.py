@@ -18,8 +18,9 @@ from pipeline import files, schemas
 from pipeline.config import RunConfig
 from pipeline.models import WEIGHTS, Record, inputs
 from pipeline.store import PartFile
+from pipeline.vectors import rows_of, tensors
 
-_ROWS = 4096  # records fused at a time
+_ROWS, _ROWS_OF_SEQUENCES = 4096, 256  # records fused at a time
 
 
 def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> Identity:
@@ -63,10 +64,12 @@ def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
     """Read the input parts of one shard and give its fused table."""
     tables = {name: pq.read_table(run / part.folder / part.name) for name, part in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
-    matrices = {name: schemas.matrix_of(table["vector"]) for name, table in tables.items()}
+    sequences = model.takes_sequences
+    columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}
+    step = _ROWS_OF_SEQUENCES if sequences else _ROWS
     blocks = [
-        _forward(model, {n: (m[i : i + _ROWS], v[i : i + _ROWS]) for n, (m, v) in matrices.items()})
-        for i in range(0, max(len(ids), 1), _ROWS)
+        _forward(model, {n: (x[i : i + step], v[i : i + step]) for n, (x, v) in columns.items()})
+        for i in range(0, max(len(ids), 1), step)
     ]
     return _table(ids, blocks, model.dim)
 
@@ -74,8 +77,9 @@ def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
 def _forward(
     model: Fusion, batch: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    features = {name: torch.tensor(matrix) for name, (matrix, _) in batch.items()}
-    present = {name: torch.tensor(valid) for name, (_, valid) in batch.items()}
+    given = {name: tensors(rows, valid) for name, (rows, valid) in batch.items()}
+    features = {name: values for name, (values, _) in given.items()}
+    present = {name: mask for name, (_, mask) in given.items()}
     with torch.inference_mode():
         output = model(features, present)
     found = {

@@ -8,18 +8,71 @@ from typing import Any
 
 import fusion
 from encoders.base import Identity
+from fusion.heads import HEADS
 from pipeline import files
 from pipeline.config import ComponentConfig, RunConfig
 from pipeline.files import short_digest
 from pipeline.store import PartFile
 
 WEIGHTS, OBJECTIVE, HISTORY = "model.safetensors", "objective.safetensors", "history.json"
+METRICS = "metrics.json"
+HEAD = "head"  # the head's place among the models
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model as the configuration asks for it, a head being one that is neither fused nor indexed.
+
+    objective: None: there is nothing to train. start: the model whose weights it begins with.
+    frozen: those stay as they are. labelled: trained for the label, whose task names the objective.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    objective: ComponentConfig | None
+    training: Mapping[str, Any]
+    start: str | None = None
+    frozen: bool = False
+    labelled: bool = False
+
+
+def wanted(config: RunConfig, model: str) -> Wanted:
+    """What the configuration asks of a model, or of the head."""
+    if model == HEAD:
+        return _head(config)
+    own = config.models[model]
+    default = fusion.FUSIONS[own.name].objective
+    objective = own.objective or (ComponentConfig(name=default) if default else None)
+    chosen = own.inputs or tuple(feature.name for feature in config.features())
+    return Wanted(own.name, own.options, chosen, objective, own.training)
+
+
+def _head(config: RunConfig) -> Wanted:
+    head = config.head
+    assert head is not None, "the configuration has no head"
+    if head.on in config.models:
+        base = wanted(config, head.on)
+        start = head.on if head.fusion != "scratch" else None
+    else:
+        base = Wanted("stack", {}, (head.on,), None, {})
+        start = None
+    options = {**HEADS[head.name].options, **head.options}
+    return Wanted(
+        base.name,
+        base.options,
+        base.inputs,
+        ComponentConfig(name=HEAD, **options),
+        head.training,
+        start,
+        frozen=head.fusion == "frozen",
+        labelled=True,
+    )
 
 
 def inputs(config: RunConfig, model: str) -> list[str]:
     """The names a model takes: features, or earlier models. Default: every feature."""
-    chosen = config.models[model].inputs
-    return list(chosen) if chosen else [feature.name for feature in config.features()]
+    return list(wanted(config, model).inputs)
 
 
 def roots(config: RunConfig, model: str) -> list[str]:
@@ -35,25 +88,20 @@ def folder_of(config: RunConfig, name: str) -> str:
     return f"fused/{name}" if name in config.models else f"features/{name}"
 
 
-def objective_of(config: RunConfig, model: str) -> ComponentConfig | None:
-    """What a model is trained for; None where there is nothing to train."""
-    own = config.models[model]
-    default = fusion.FUSIONS[own.name].objective
-    return own.objective or (ComponentConfig(name=default) if default else None)
+def trained_models(config: RunConfig) -> list[str]:
+    """Everything of this configuration that is trained, in the order in which it can be."""
+    models = [model for model in config.models if wanted(config, model).objective]
+    return [*models, HEAD] if config.head else models
 
 
 def needs_labels(config: RunConfig, model: str) -> bool:
     """Whether a model learns from labels."""
     from fusion.objectives import OBJECTIVES  # torch
 
-    objective = objective_of(config, model)
-    needs = fusion.FUSIONS[config.models[model].name].needs
-    return objective is not None and "labels" in needs | OBJECTIVES[objective.name].needs
-
-
-def learns(config: RunConfig) -> bool:
-    """Whether anything of this configuration is trained."""
-    return any(objective_of(config, model) for model in config.models)
+    own = wanted(config, model)
+    if own.objective is None or own.labelled:
+        return own.labelled
+    return "labels" in fusion.FUSIONS[own.name].needs | OBJECTIVES[own.objective.name].needs
 
 
 def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:
@@ -65,22 +113,22 @@ def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:
 def asked(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> str | None:
     """Digest of what the configuration asks of a trained model, the data apart.
 
-    None while an input is a model that is not trained itself. The number of workers is left out:
-    it changes the last digits, and a trained model is not thrown away for those.
+    None while a model that it takes or begins with is not trained itself. The number of workers is
+    left out: it changes the last digits, and a trained model is not thrown away for those.
     """
-    names = inputs(config, model)
-    objective = objective_of(config, model)
-    if objective is None or any(name not in identities for name in names):
+    own = wanted(config, model)
+    needed = [*own.inputs, *([own.start] if own.start else [])]
+    if own.objective is None or any(name not in identities for name in needed):
         return None
-    own = config.models[model]
     label = config.label.model_dump(exclude={"file"}) if config.label else None
     return short_digest(
         {
             "name": own.name,
             "options": own.options,
-            "inputs": {name: identities[name].digest for name in names},
-            "objective": objective.model_dump(),
+            "inputs": {name: identities[name].digest for name in needed},
+            "objective": own.objective.model_dump(),
             "training": {key: value for key, value in own.training.items() if key != "workers"},
+            "frozen": own.frozen,
             "split": config.split.model_dump(),
             "label": label,
         }
@@ -154,7 +202,8 @@ def trained_identity(
 ) -> Identity | None:
     """The identity of a model that was trained as the configuration asks; None where it was not."""
     record = Record.read(run, model)
-    wanted = asked(config, model, identities)
-    if record is None or record.trained is None or record.trained.asked != wanted:
+    if record is None or record.trained is None:
+        return None
+    if record.trained.asked != asked(config, model, identities):
         return None
     return record.identity

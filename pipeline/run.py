@@ -110,7 +110,7 @@ def describe(config: RunConfig, known: Mapping[str, Setting], run: Path | None =
     """
     identities = {feature.name: identify_feature(feature) for feature in config.features()}
     for model in config.models:
-        if models.objective_of(config, model) is None:
+        if models.wanted(config, model).objective is None:
             if all(name in identities for name in models.inputs(config, model)):
                 identities[model] = identify_model(config, model, identities)
         elif run and (found := models.trained_identity(run, config, model, identities)):
@@ -238,14 +238,14 @@ class _Command:
             raise PolyfuseError(
                 "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
             )
-        if "fit" in stages and models.learns(config):
+        trained = models.trained_models(config) if "fit" in stages else []
+        if trained:
             self._split(plan, done)
-        taken = {name for model in config.models for name in models.inputs(config, model)}
-        for model in config.models:
-            learned = models.objective_of(config, model) is not None
-            if learned and "fit" in stages:
+        needed = {name for model in trained for name in models.wanted(config, model).inputs}
+        for model in [*config.models, *([models.HEAD] if models.HEAD in trained else [])]:
+            if model in trained:
                 self._fit(plan, model)
-            if "fuse" in stages or model in taken:
+            if model != models.HEAD and ("fuse" in stages or model in needed):
                 self._fuse(plan, model)
 
     def _split(self, plan: Plan, done: todo.Done) -> None:
@@ -275,7 +275,7 @@ class _Command:
 
     def _identify(self, model: str, identity: Identity) -> None:
         """A model that is trained has an identity, and so have those that only waited for it."""
-        if self.saved.identities.get(model) == identity:
+        if model == models.HEAD or self.saved.identities.get(model) == identity:
             return
         self.saved = describe(self.saved.config, self.saved.settings, self.folder)
         self._save()
@@ -286,7 +286,7 @@ class _Command:
                 f"{model} is not trained as the configuration asks: `polyfuse fit CONFIG` trains "
                 "it (`polyfuse run` does everything)"
             )
-        if models.objective_of(self.saved.config, model) is None:
+        if models.wanted(self.saved.config, model).objective is None:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
         units = list(todo.fuse_units(plan, todo.Done.scan(self.ledger), self.saved, model))
         list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import files, records
 from pipeline.ledger import Ledger
-from pipeline.models import learns
+from pipeline.models import trained_models
 from pipeline.plan import Plan
 from pipeline.saved import load_saved
 from pipeline.todo import count_items
@@ -62,7 +62,7 @@ def read_status(run: Path) -> Status:
     live = {shard.number for shard in plan.shards()}
     total = plan.totals.records
     wanted = {extract_unit(modality): saved.work(modality) for modality in saved.config.modalities}
-    derived = [RECORDS, SPLIT] if learns(saved.config) else [RECORDS]
+    derived = [RECORDS, SPLIT] if trained_models(saved.config) else [RECORDS]
     names = [*wanted, *derived, *(fuse_unit(model) for model in saved.config.models)]
     stages = {name: Stage(name, total) for name in names}
     outcomes: Counter[str] = Counter({name: 0 for name in records.OUTCOMES})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.lease import Lease
-from pipeline.models import learns
+from pipeline.models import trained_models
 from pipeline.plan import Shard
 from pipeline.saved import SavedRun
 from pipeline.sources import SourceSpec
@@ -27,7 +27,7 @@ RECORDS, SPLIT = "records", "split"
 def all_units(config: RunConfig) -> set[str]:
     """The ledger's names of everything that a configuration asks for."""
     extracted = {extract_unit(modality) for modality in config.modalities}
-    derived = {RECORDS, SPLIT} if learns(config) else {RECORDS}
+    derived = {RECORDS, SPLIT} if trained_models(config) else {RECORDS}
     return extracted | derived | {fuse_unit(model) for model in config.models}
 
 

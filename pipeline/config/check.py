@@ -14,7 +14,6 @@ from pipeline.config.explain import explain, nearest, unknown
 from pipeline.config.schema import RunConfig
 from pipeline.errors import ConfigError
 
-
 _FROM_LABELS = ("classes", "outputs")  # options that the labels settle, never the user
 
 
@@ -41,6 +40,8 @@ def check_names(config: RunConfig) -> None:
                     f"{nearest(wanted, known)}; there are: {', '.join(known)}"
                 )
         known.append(name)
+    if config.head and "head" in config.models:
+        raise ConfigError("models.head: the head takes this name; choose another")
     if config.head and config.head.on not in known:
         raise ConfigError(
             f"head.on: {config.head.on!r} is no feature or model"
@@ -80,6 +81,8 @@ def check_components(data: dict[str, Any], folder: Path) -> None:
         _check_options(dotted, component, options, folder)
     for name, model in data["models"].items():
         _check_model(f"models.{name}", model, "label" in data, folder)
+    if "head" in data:
+        _check_head(data, folder)
 
 
 def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Path) -> None:
@@ -110,6 +113,22 @@ def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Pat
         raise ConfigError(
             f"{dotted}: {what} learns from labels, and there are none; add label: {{column: ...}}"
         )
+
+
+def _check_head(data: dict[str, Any], folder: Path) -> None:
+    from fusion import objectives  # torch
+    from fusion.heads import HEADS
+    from pipeline.fit.recipe import Training
+
+    head = data["head"]
+    if "label" not in data:
+        raise ConfigError("head: it predicts a label, and there is none; add label: {column: ...}")
+    if head["name"] not in HEADS:
+        raise ConfigError(unknown("head.name", head["name"], HEADS))
+    task = data["label"]["task"]  # auto: most keys are those of classify; training checks the rest
+    options = objectives.target("classify" if task == "auto" else task).Options
+    _check_options("head", head, options, folder, ("on", "fusion", "training"))
+    _check_options("head.training", head["training"], Training, folder)
 
 
 def _encoders(data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type]]:

@@ -44,10 +44,12 @@ def unknown(
     what: str = "",
     kind: str = "name",
 ) -> str:
+    """The sentence about a key or name that there is not."""
     names = ", ".join(sorted(known))
     return f"{dotted}: unknown {kind} {given!r}{what}{nearest(given, known)}; known: {names}"
 
 
 def nearest(given: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """ ", did you mean ...?" where something is close."""
     close = difflib.get_close_matches(given, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""

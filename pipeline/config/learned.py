@@ -22,7 +22,7 @@ class ModelConfig(ComponentConfig):
 
     inputs: tuple[str, ...] | None = None
     objective: Annotated[ComponentConfig, BeforeValidator(_named)] | None = None
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 class LabelConfig(Strict):
@@ -69,4 +69,4 @@ class HeadConfig(ComponentConfig):
 
     on: str
     fusion: Literal["frozen", "tuned", "scratch"] = "frozen"
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)

@@ -23,7 +23,7 @@ class SourceConfig(Strict):
     path: str
     id: str | None = None
     where: str | None = None
-    types: dict[str, ColumnType] = {}
+    types: dict[str, ColumnType] = Field(default_factory=dict)
 
 
 class FramesConfig(Strict):
@@ -109,7 +109,7 @@ class RunConfig(Strict):
     source: SourceConfig
     modalities: dict[str, ModalityConfig]
     output: str
-    models: dict[str, ModelConfig] = {"concat": ModelConfig(name="concat")}
+    models: dict[str, ModelConfig] = Field({"concat": ModelConfig(name="concat")})
     label: LabelConfig | None = None
     split: SplitConfig = SplitConfig()
     head: HeadConfig | None = None

@@ -34,13 +34,14 @@ class Data:
     """Picklable: what workers need to find the rows.
 
     features: those whose presence makes a record worth learning from. labels: None where they
-    don't matter; otherwise rows without one are left out.
+    don't matter; otherwise rows without one are left out. sequences: read them as such, not as means.
     """
 
     run: Path
     shards: tuple[ShardParts, ...]
     features: tuple[str, ...]
     labels: Labels | None = None
+    sequences: bool = False
 
     @property
     def digest(self) -> str:

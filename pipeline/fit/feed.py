@@ -13,27 +13,46 @@ import torch
 
 from fusion.batch import Batch
 from learning import parallel
-from pipeline import schemas
 from pipeline.errors import PolyfuseError
 from pipeline.fit.data import Data, ShardParts
+from pipeline.vectors import joined, rows_of, tensors
 
 WINDOW = 64_000_000  # bytes of vectors that are shuffled together
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Some rows in memory."""
+    """Some rows in memory, as `pipeline.vectors.rows_of` gives them."""
 
-    matrices: dict[str, np.ndarray]  # (N, D)
+    vectors: dict[str, np.ndarray]  # (N, D), or (N,) sequences
     present: dict[str, np.ndarray]  # (N,)
     labels: torch.Tensor | None
 
-    def rows(self, start: int, stop: int) -> Batch:
-        where = slice(start, stop)
+    @classmethod
+    def like(cls, other: "_Block", count: int) -> "_Block":
+        """Room for so many rows of the same kind."""
+        vectors = {n: np.empty((count, *x.shape[1:]), x.dtype) for n, x in other.vectors.items()}
+        labels = None
+        if other.labels is not None:
+            labels = other.labels.new_empty((count, *other.labels.shape[1:]))
+        return cls(vectors, {n: np.empty(count, bool) for n in vectors}, labels)
+
+    def put(self, where: np.ndarray, other: "_Block", rows: np.ndarray) -> None:
+        """These rows of another block in these places."""
+        for name in self.vectors:
+            self.vectors[name][where] = other.vectors[name][rows]
+            self.present[name][where] = other.present[name][rows]
+        if self.labels is not None and other.labels is not None:
+            self.labels[torch.from_numpy(where)] = other.labels[torch.from_numpy(rows)]
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Rows start:stop."""
+        rows = slice(start, stop)
+        found = {n: tensors(x[rows], self.present[n][rows]) for n, x in self.vectors.items()}
         return Batch(
-            {name: torch.tensor(matrix[where]) for name, matrix in self.matrices.items()},
-            {name: torch.tensor(mask[where]) for name, mask in self.present.items()},
-            None if self.labels is None else self.labels[where],
+            {name: values for name, (values, _) in found.items()},
+            {name: present for name, (_, present) in found.items()},
+            None if self.labels is None else self.labels[rows],
         )
 
     def __len__(self) -> int:
@@ -90,12 +109,19 @@ class StoredFeed:
         blocks = self._stretch("train", list(order), start, stop, epoch)
         return _batches(blocks, size)
 
+    def once(self, rows: int) -> Iterator[Batch]:
+        """This worker's share of the training part, in order, the last rows too."""
+        return self._share("train", rows)
+
     def validation(self, rows: int) -> Iterator[Batch]:
         """This worker's share of the validation part, in order."""
-        total, world = self.rows["valid"], parallel.world()
+        return self._share("valid", rows)
+
+    def _share(self, part: str, rows: int) -> Iterator[Batch]:
+        total, world = self.rows[part], parallel.world()
         start, stop = (total * (parallel.rank() + i) // world for i in (0, 1))
         every = list(range(len(self.data.shards)))
-        return _batches(self._stretch("valid", every, start, stop), max(rows // world, 1))
+        return _batches(self._stretch(part, every, start, stop), max(rows // world, 1))
 
     def test(self, rows: int) -> Iterator[Batch]:
         """The whole test part, in order: for nothing but the last measurement."""
@@ -136,29 +162,18 @@ class StoredFeed:
 
     def _read(self, part: str, window: Sequence[int], positions: np.ndarray) -> _Block:
         """The rows of a window that lie at these positions of it, in this order."""
-        matrices: dict[str, np.ndarray] = {}
-        present: dict[str, np.ndarray] = {}
-        labels: torch.Tensor | None = None
+        found: _Block | None = None
         first = 0
         for shard in window:
             count = int(self._counts[part][shard])
             taken = np.flatnonzero((positions >= first) & (positions < first + count))
             if len(taken):
-                rows = self._rows(part, shard)[positions[taken] - first]
                 block = self._shard(shard)
-                for name, matrix in block.matrices.items():
-                    if name not in matrices:
-                        matrices[name] = np.empty((len(positions), matrix.shape[1]), np.float32)
-                        present[name] = np.empty(len(positions), bool)
-                    matrices[name][taken] = matrix[rows]
-                    present[name][taken] = block.present[name][rows]
-                if block.labels is not None:
-                    if labels is None:
-                        shape = (len(positions), *block.labels.shape[1:])
-                        labels = torch.empty(shape, dtype=block.labels.dtype)
-                    labels[torch.from_numpy(taken)] = block.labels[torch.from_numpy(rows)]
+                found = found or _Block.like(block, len(positions))
+                found.put(taken, block, self._rows(part, shard)[positions[taken] - first])
             first += count
-        return _Block(matrices, present, labels)
+        assert found is not None, "a window without rows"
+        return found
 
     def _rows(self, part: str, shard: int) -> np.ndarray:
         """The row numbers of a shard that are usable and in this part."""
@@ -175,15 +190,15 @@ class StoredFeed:
         return self._kept[number]
 
     def _load(self, shard: ShardParts) -> _Block:
-        matrices, present = {}, {}
+        vectors, present = {}, {}
         for name, part in shard.inputs.items():
             column = self.data.read(part, ["vector"])["vector"]
-            matrices[name], present[name] = schemas.matrix_of(column)
+            vectors[name], present[name] = rows_of(column, sequences=self.data.sequences)
         labels = None
         if self.data.labels is not None:
             column = self.data.read(shard.split, ["label"])["label"]
             labels = self.data.labels.encode(column.combine_chunks())
-        return _Block(matrices, present, labels)
+        return _Block(vectors, present, labels)
 
 
 def _batches(blocks: Iterator[_Block], size: int) -> Iterator[Batch]:
@@ -193,13 +208,13 @@ def _batches(blocks: Iterator[_Block], size: int) -> Iterator[Batch]:
         start = 0
         if left is not None:
             start = min(size - len(left), len(block))
-            left = _join(left, block.rows(0, start))
+            left = _join(left, block.batch(0, start))
             if len(left) < size:
                 continue
             yield left
             left = None
         for begin in range(start, len(block), size):
-            batch = block.rows(begin, min(begin + size, len(block)))
+            batch = block.batch(begin, min(begin + size, len(block)))
             if len(batch) == size:
                 yield batch
             else:
@@ -213,7 +228,7 @@ def _join(one: Batch, other: Batch) -> Batch:
     if one.targets is not None and other.targets is not None:
         targets = torch.cat([one.targets, other.targets])
     return Batch(
-        {name: torch.cat([x, other.features[name]]) for name, x in one.features.items()},
-        {name: torch.cat([x, other.present[name]]) for name, x in one.present.items()},
+        {name: joined(x, other.features[name]) for name, x in one.features.items()},
+        {name: joined(x, other.present[name]) for name, x in one.present.items()},
         targets,
     )

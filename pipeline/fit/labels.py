@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from pipeline import schemas
 from pipeline.config import LabelConfig
 from pipeline.errors import ConfigError
 from pipeline.fit.split import column_of
@@ -54,14 +53,13 @@ class Labels:
         if self.task == "regress":
             return torch.tensor(_numbers(column))[:, None]
         if self.task == "classify":
-            names = _names(column)
-            return torch.tensor([self._number.get(name, -1) for name in names], dtype=torch.long)
+            numbers = [self._number.get(name, -1) for name in _names(column)]
+            return torch.tensor(numbers, dtype=torch.long)
         targets = torch.zeros(len(column), len(self.classes))
         for row, names in enumerate(_lists(column)):
             if names is None:
                 targets[row] = float("nan")
-                continue
-            for name in names:
+            for name in names or ():
                 if name in self._number:
                     targets[row, self._number[name]] = 1.0
         return targets
@@ -80,7 +78,8 @@ def settle(config: LabelConfig, columns: Iterable[pa.Array]) -> Labels:
     Raises:
         ConfigError: no labels at all, fewer than two classes, or no numbers where they are wanted.
     """
-    task, kind, seen = config.task, pa.null(), set[Any]()
+    task: str = config.task
+    kind, seen = pa.null(), set[Any]()
     for column in columns:
         kind = column.type if len(column) else kind
         if task == "regress":

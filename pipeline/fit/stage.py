@@ -32,8 +32,8 @@ from pipeline.models import (
     folder_of,
     inputs,
     needs_labels,
-    objective_of,
     roots,
+    wanted,
 )
 from pipeline.plan import Plan
 from pipeline.progress import Progress
@@ -55,22 +55,22 @@ class Fitting:
     def fit(self, model: str, plan: Plan, done: Done) -> Record:
         """The record of the trained model, after training it where that is needed."""
         config = self.saved.config
-        wanted = asked(config, model, self.saved.identities)
-        assert wanted is not None, f"{model} before its inputs"
+        digest = asked(config, model, self.saved.identities)
+        assert digest is not None, f"{model} before its inputs"
         data = self._data(model, plan, done)
         record = Record.read(self.run, model)
         folder = self.run / "models" / model
-        if record and record.trained and record.trained.asked == wanted and not self.again:
+        if record and record.trained and record.trained.asked == digest and not self.again:
             if not record.damaged(folder):
                 self._settled(model, record.trained, data)
                 return record
             self.progress.say(f"{model}: its files are not those that were written; trained anew")
         resources, device = self.place()
-        task = self._task(model, wanted, data, device)
+        task = self._task(model, digest, data, device)
         self._forget_checkpoints(folder, task.checkpoint)
         outcome = run_training(task, resources, self.progress)
         self.lease.check()
-        record = self._record(model, task, outcome, wanted)
+        record = self._record(task, outcome, digest)
         record.write(self.run, model)
         self._forget_checkpoints(folder)
         self._tell(model, record)
@@ -95,7 +95,9 @@ class Fitting:
             )
             for shard in plan.shards()
         )
-        data = Data(self.run, shards, tuple(roots(config, model)))
+        own = wanted(config, model)
+        sequences = "sequences" in fusion.FUSIONS[own.name].needs
+        data = Data(self.run, shards, tuple(roots(config, model)), sequences=sequences)
         return replace(data, labels=self._labels(data)) if needs_labels(config, model) else data
 
     def _labels(self, data: Data) -> Labels:
@@ -107,31 +109,35 @@ class Fitting:
         )
         return settle(label, (column.combine_chunks() for column in columns))
 
-    def _task(self, model: str, wanted: str, data: Data, device: str) -> Task:
-        config = self.saved.config
-        own, objective = config.models[model], objective_of(config, model)
-        assert objective is not None, f"{model} has nothing to train"
+    def _task(self, model: str, digest: str, data: Data, device: str) -> Task:
+        own, labels = wanted(self.saved.config, model), data.labels
+        assert own.objective is not None, f"{model} has nothing to train"
+        objective = own.objective.name
+        if own.labelled:
+            assert labels is not None, "the configuration was checked"
+            objective = labels.task
         training = Training(**own.training)
-        labels = data.labels
         return Task(
             run=self.run,
             model=model,
             lease=self.lease,
             name=own.name,
-            dims={name: self.saved.identities[name].dim for name in inputs(config, model)},
+            dims={name: self.saved.identities[name].dim for name in own.inputs},
             options={**own.options, **_from(labels, fusion.options_type(own.name))},
-            objective=objective.name,
+            objective=objective,
             objective_options={
-                **objective.options,
-                **_from(labels, objectives.target(objective.name).Options),
+                **own.objective.options,
+                **_from(labels, objectives.target(objective).Options),
             },
             training=training,
             data=data,
-            digest=files.short_digest([wanted, data.digest, training.workers]),
+            digest=files.short_digest([digest, data.digest, training.workers]),
             device=device,
+            start=own.start,
+            frozen=own.frozen,
         )
 
-    def _record(self, model: str, task: Task, outcome: Outcome, wanted: str) -> Record:
+    def _record(self, task: Task, outcome: Outcome, digest: str) -> Record:
         settings = identity_settings(task.options, task.dims, self.saved.identities)
         identity = Identity(task.name, outcome.dim, outcome.files[WEIGHTS], settings)
         history = outcome.history
@@ -146,7 +152,7 @@ class Fitting:
             objective={"name": task.objective, "options": dict(task.objective_options)},
             labels={"task": labels.task, "classes": list(labels.classes)} if labels else None,
             trained=Trained(
-                asked=wanted,
+                asked=digest,
                 data=task.data.digest,
                 steps=history.points[-1].step if history.points else 0,
                 step=history.best,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 import fusion
 from fusion import objectives
@@ -30,7 +30,8 @@ PROGRESS = "training.json"  # where a training stands, for whoever looks; gone w
 class Task:
     """One model to train; picklable.
 
-    digest: of settings, data and number of workers. A checkpoint of another digest is not gone on with.
+    digest: of settings, data and number of workers; a checkpoint of another one is of no use.
+    start: the model of the run whose weights it begins with. frozen: they stay as they are.
     """
 
     run: Path
@@ -45,6 +46,8 @@ class Task:
     data: Data
     digest: str
     device: str = "cpu"
+    start: str | None = None
+    frozen: bool = False
 
     @property
     def folder(self) -> Path:
@@ -80,6 +83,8 @@ def train_model(task: Task) -> Outcome:
     with torch.random.fork_rng():
         torch.manual_seed(task.training.seed)
         model = fusion.build(task.name, task.dims, **task.options)
+        if task.start is not None:
+            model.load_state_dict(load_file(task.run / "models" / task.start / WEIGHTS))
         objective = objectives.build(task.objective, model, **task.objective_options)
 
     def report(point: Point) -> None:
@@ -88,9 +93,15 @@ def train_model(task: Task) -> Outcome:
             files.publish(task.folder / PROGRESS, files.to_json(_progress(point, task.training)))
 
     checkpoint = Checkpoint(task.checkpoint)
-    recipe = task.training
     history = train(
-        model, objective, feed, recipe, checkpoint=checkpoint, report=report, device=task.device
+        model,
+        objective,
+        feed,
+        task.training,
+        frozen=task.frozen,
+        checkpoint=checkpoint,
+        report=report,
+        device=task.device,
     )
     task.lease.check()
     contents = {
