@@ -153,9 +153,8 @@ def assemble(
 def patterns(names: Sequence[str]) -> list[tuple[str, ...]]:
     """The presence patterns to score, all features first; every subset where there are few."""
     names = sorted(names)
-    sizes = range(len(names), 0, -1)
-    if len(names) > _SUBSETS:
-        sizes = [len(names), len(names) - 1, 1]
+    few = len(names) <= _SUBSETS
+    sizes = range(len(names), 0, -1) if few else [len(names), len(names) - 1, 1]
     return [chosen for size in sizes for chosen in itertools.combinations(names, size)]
 
 

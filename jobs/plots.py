@@ -92,7 +92,7 @@ def heat_map(
         x = left + cell * (i + 0.5)
         for j, line in enumerate(_wrapped(column, int(cell / _CHAR))):
             parts.append(_text(x, top - 36 + 13 * j, line, "middle", QUIET, 11))
-        known = [own[i] for own in values if own[i] is not None]
+        known = [value for own in values if (value := own[i]) is not None]
         low, high = min(known, default=0.0), max(known, default=1.0)
         for j, own in enumerate(values):
             parts.append(_cell(left + cell * i, top + row * j, cell, row, own[i], low, high, show))

@@ -36,6 +36,7 @@ class Training:
     row: str
     learning_rate: float
     seed: int
+    steps: int
     score: Score | None
     failure: str = ""
 
