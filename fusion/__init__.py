@@ -58,6 +58,26 @@ FUSIONS: dict[str, Entry] = {
         needs=frozenset({"labels"}),
         objective="experts",
     ),
+    "attention-sum": Entry(
+        "fusion.operators.attention_sum:AttentionSum", "mean of projections, weighted by attention"
+    ),
+    "deep-set": Entry("fusion.operators.deep_set:DeepSet", "pool of encoded features, transformed"),
+    "embracenet": Entry(
+        "fusion.operators.embracenet:EmbraceNet", "each coordinate from one feature drawn at random"
+    ),
+    "film": Entry("fusion.operators.film:FiLM", "one feature, scaled and shifted by the others"),
+    "multiplicative-matrix": Entry(
+        "fusion.operators.multiplicative_matrix:MultiplicativeMatrix",
+        "one feature, mapped by a matrix that the others generate",
+    ),
+    "bilinear": Entry(
+        "fusion.operators.bilinear:Bilinear", "a weight for every pair of coordinates"
+    ),
+    "tfn": Entry("fusion.operators.tfn:TFN", "outer product of all features, projected"),
+    "lmf": Entry("fusion.operators.lmf:LMF", "tensor fusion with weights of low rank"),
+    "compact-bilinear": Entry(
+        "fusion.operators.compact_bilinear:CompactBilinear", "sketch of the outer product"
+    ),
     "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
     "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
     "mfh": Entry("fusion.operators.mfh:MFH", "cascade of MFB blocks, products of higher order"),

@@ -58,6 +58,16 @@ def apply(module: nn.Module, values: Mapping[str, Tensor], name: str) -> Tensor:
     return compact.spread(module(compact.values)) if compact else module(values[name])
 
 
+def only(present: Tensor, module: nn.Module, *values: Tensor) -> Tensor:
+    """module(*values), computed for the present rows and zero elsewhere. present: (B,), values: (B, ...)"""
+    if present.is_meta:
+        return module(*values)
+    rows = present.nonzero().squeeze(1)
+    computed = module(*(value[rows] for value in values))
+    blank = computed.new_zeros((len(present), *computed.shape[1:]))
+    return blank.index_copy(0, rows, computed)
+
+
 def _pick(values: Tensor, present: Tensor) -> Compact | None:
     if present.is_meta:  # an outline of the cost: nothing is known about the rows
         return None

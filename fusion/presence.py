@@ -72,10 +72,14 @@ def anything(present: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([any_step(mask) for mask in present.values()]).any(dim=0)
 
 
+def masked_sum(values: Tensor, present: Tensor) -> Tensor:
+    """The sum over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
+    return torch.where(present[..., None], values, 0).sum(dim=1)
+
+
 def masked_mean(values: Tensor, present: Tensor) -> Tensor:
     """The mean over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
-    total = torch.where(present[..., None], values, 0).sum(dim=1)
-    return total / present.sum(dim=1, keepdim=True).clamp_min(1)
+    return masked_sum(values, present) / present.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
