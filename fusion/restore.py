@@ -9,7 +9,7 @@ from torch import Tensor
 from fusion.base import Fusion
 from fusion.objectives.base import Objective
 from fusion.objectives.decoding import Decoding, scaling
-from fusion.presence import any_step
+from fusion.presence import any_step, anything
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ def restore(
     finally:
         fusion.train(modes[0]), objective.train(modes[1])
     measured = {name: any_step(mask) for name, mask in masks.items()}
-    return Restored(vectors, measured, torch.stack(list(measured.values())).any(dim=0))
+    return Restored(vectors, measured, anything(masks))

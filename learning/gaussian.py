@@ -1,8 +1,7 @@
 """Diagonal Gaussians and what probabilistic fusion does with them: products, mixtures, divergences.
 
 B records, M experts (one per feature), K components of a mixture, D dimensions. The prior is N(0, I).
-A Gaussian is its mean and the logarithm of its variance: precisions are only exponentiated where
-they are summed, and `bounded` keeps that in float32's range.
+Encoders give log-variances, which `bounded` keeps where precisions neither overflow nor vanish.
 """
 
 from dataclasses import dataclass
@@ -26,21 +25,16 @@ def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (log_variance.exp() + mean.square() - log_variance - 1).sum(dim=-1)
 
 
-def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """mean + deviation * noise, differentiable in both. Kingma and Welling, ICLR 2014."""
-    return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-
-
 @dataclass(frozen=True)
 class Posterior:
     """A mixture of Gaussians for every record, and how much each expert had to say in it.
 
-    mean, log_variance: (B, K, D). share: (B, K), sums to 1. weights: (B, M), sums to 1 over the
-    present experts, zero where there is none.
+    mean, precision: (B, K, D). share: (B, K), sums to 1. weights: (B, M), sums to 1 over the present
+    experts, zero where there is none.
     """
 
     mean: Tensor
-    log_variance: Tensor
+    precision: Tensor
     share: Tensor
     weights: Tensor
 
@@ -50,20 +44,24 @@ class Posterior:
         The spread of the means is measured around their own mean: a difference of two large second
         moments would lose the digits.
         """
-        share = self.share[..., None]
-        mean = (share * self.mean).sum(dim=1)
-        spread = self.log_variance.exp() + (self.mean - mean[:, None]).square()
-        return mean, (share * spread).sum(dim=1).log()
+        share = self.share[:, None]  # (B, 1, K)
+        mean = share @ self.mean
+        apart = self.mean - mean
+        spread = torch.addcmul(self.precision.reciprocal(), apart, apart)
+        return mean[:, 0], (share @ spread)[:, 0].log()
 
     def kl(self) -> Tensor:
         """sum_k share_k KL(component_k || prior), which is never below that of the mixture. (B,)"""
-        return (self.share * kl_to_prior(self.mean, self.log_variance)).sum(dim=1)
+        return (self.share * kl_to_prior(self.mean, -self.precision.log())).sum(dim=1)
 
     def sample(self) -> Tensor:
-        """A component drawn by its share for every record on its own, then a point of it. (B, D)"""
+        """A component drawn by its share for every record on its own, then a point of it. (B, D)
+
+        mean + deviation * noise, differentiable in both. Kingma and Welling, ICLR 2014.
+        """
         chosen = torch.multinomial(self.share, 1)[:, :, None].expand(-1, 1, self.mean.shape[2])
-        mean, log_variance = self.mean.gather(1, chosen), self.log_variance.gather(1, chosen)
-        return sample(mean, log_variance)[:, 0]
+        mean, precision = (t.gather(1, chosen)[:, 0] for t in (self.mean, self.precision))
+        return mean + precision.rsqrt() * torch.randn_like(mean)
 
 
 def product(mean: Tensor, log_variance: Tensor, present: Tensor) -> Posterior:
@@ -73,16 +71,15 @@ def product(mean: Tensor, log_variance: Tensor, present: Tensor) -> Posterior:
     without any the prior is left. Wu and Goodman, NeurIPS 2018.
     """
     there = present[..., None]
-    precision = torch.where(there, -log_variance, -torch.inf)  # logarithms
-    prior = torch.zeros_like(precision[:, :1])
-    total = torch.cat([precision, prior], dim=1).logsumexp(dim=1, keepdim=True)  # (B, 1, D)
-    weight = torch.where(there, torch.exp(-log_variance - total), 0)
-    alone = weight / _nonzero(weight.sum(dim=1, keepdim=True))  # as if there were no prior
+    logs = torch.where(there, -log_variance, -torch.inf)  # of the precisions
+    prior = torch.zeros_like(logs[:, :1])
+    total = torch.cat([logs, prior], dim=1).logsumexp(dim=1, keepdim=True)  # (B, 1, D)
+    part = torch.where(there, torch.exp(-log_variance - total), 0)  # of the joint precision
     return Posterior(
-        (weight * mean).sum(dim=1, keepdim=True),
-        -total,
+        (part * mean).sum(dim=1, keepdim=True),
+        total.exp(),
         torch.ones_like(total[..., 0]),
-        alone.mean(dim=2),
+        _shares(part.mean(dim=2)),
     )
 
 
@@ -96,7 +93,7 @@ def mixture(mean: Tensor, log_variance: Tensor, present: Tensor) -> Posterior:
     share = counted / counted.sum(dim=1, keepdim=True)
     return Posterior(
         torch.cat([mean, zeros], dim=1),
-        torch.cat([log_variance, zeros], dim=1),
+        torch.cat([-log_variance, zeros], dim=1).exp(),
         share,
         share[:, :-1],
     )
@@ -119,19 +116,20 @@ def mixture_of_products(mean: Tensor, log_variance: Tensor, present: Tensor) -> 
     """
     members = subsets(mean.shape[1], mean)
     precision = torch.where(present[..., None], torch.exp(-log_variance), 0)
-    sums = members @ torch.cat([precision, precision * mean], dim=2)  # (B, K, 2D)
-    summed, weighted = sums.chunk(2, dim=2)
+    # The prior is one more expert, a member of every subset.
+    own = torch.cat([precision, torch.ones_like(precision[:, :1])], dim=1)
+    moment = torch.cat([precision * mean, torch.zeros_like(precision[:, :1])], dim=1)
+    everywhere = torch.cat([members, torch.ones_like(members[:, :1])], dim=1)  # (K, M + 1)
+    total, weighted = (everywhere @ torch.cat([own, moment], dim=2)).chunk(2, dim=2)
     absent = (~present).to(mean.dtype) @ members.T  # (B, K): members the record lacks
-    open_to = (absent == 0).to(mean.dtype)
-    open_to[:, 0] = (~present.any(dim=1)).to(mean.dtype)
-    share = open_to / open_to.sum(dim=1, keepdim=True)
-    # How much of a subset's precision an expert brings, averaged over the subsets by their share.
-    parts = members.T @ (share[..., None] / _nonzero(summed))  # (B, M, D)
-    return Posterior(
-        weighted / (1 + summed), -torch.log1p(summed), share, (parts * precision).mean(dim=2)
-    )
+    counted = (absent == 0).to(mean.dtype)
+    counted[:, 0] = (~present.any(dim=1)).to(mean.dtype)
+    share = counted / counted.sum(dim=1, keepdim=True)
+    part = members.T @ (share[..., None] / total) * precision  # (B, M, D)
+    return Posterior(weighted / total, total, share, _shares(part.mean(dim=2)))
 
 
-def _nonzero(values: Tensor) -> Tensor:
-    """A divisor: 1 where it would be 0, so that neither 0/0 nor its gradient arises."""
-    return torch.where(values > 0, values, 1)
+def _shares(parts: Tensor) -> Tensor:
+    """How much of the joint precision each expert brings, the prior left out: (B, M) to sum 1 or 0."""
+    total = parts.sum(dim=1, keepdim=True)
+    return parts / torch.where(total > 0, total, 1)

@@ -98,7 +98,7 @@ def test_one_matrix_product_is_the_loop_over_the_subsets():
         seen = {}
         for k in range(len(subsets)):
             if posterior.share[row, k] > 0:
-                seen[tuple(posterior.mean[row, k].tolist())] = posterior.log_variance[row, k]
+                seen[tuple(posterior.mean[row, k].tolist())] = 1 / posterior.precision[row, k]
         chosen = [m for m in range(5) if present[row, m]]
         wanted = [
             numpy_product(mean[row].numpy(), log_variance[row].numpy(), s)
@@ -106,29 +106,30 @@ def test_one_matrix_product_is_the_loop_over_the_subsets():
             for s in itertools.combinations(chosen, size)
         ] or [(np.zeros(4), np.ones(4))]
         assert len(seen) == len(wanted)
-        found = sorted((m, lv.exp().tolist()) for m, lv in seen.items())
+        found = sorted((m, variance.tolist()) for m, variance in seen.items())
         expected = sorted((tuple(m.tolist()), v.tolist()) for m, v in wanted)
         np.testing.assert_allclose(
             [[*m, *v] for m, v in found], [[*m, *v] for m, v in expected], rtol=1e-10, atol=1e-12
         )
 
 
-def test_the_weights_of_a_product_are_the_shares_of_the_precision():
+@pytest.mark.parametrize("joint", ["poe", "mopoe"])
+def test_the_weights_are_the_shares_of_the_precision(joint):
+    """Averaged over coordinates and subsets, then to sum 1 without the prior."""
     mean, log_variance, present = experts(3)
-    weights = gaussian.product(mean, log_variance, present).weights
     precision = np.exp(-log_variance.double().numpy()) * present.numpy()[..., None]
-    total = np.maximum(precision.sum(axis=1, keepdims=True), 1e-300)
-    np.testing.assert_allclose(weights, (precision / total).mean(axis=2), rtol=1e-5, atol=1e-7)
-
-
-def test_the_weights_over_subsets_are_the_mean_of_their_products():
-    mean, log_variance, _ = experts(3, dtype=torch.float64)
-    everyone = torch.ones(len(mean), 3, dtype=torch.bool)
-    found = gaussian.mixture_of_products(mean, log_variance, everyone).weights
-    total = torch.zeros_like(found)
-    for subset in list(itertools.product([False, True], repeat=3))[1:]:
-        total += gaussian.product(mean, log_variance, everyone & torch.tensor(subset)).weights
-    torch.testing.assert_close(found, total / 7)
+    subsets = (
+        list(itertools.product([False, True], repeat=3)) if joint == "mopoe" else [(True,) * 3]
+    )
+    parts = np.zeros(present.shape)
+    for row, there in enumerate(present.numpy()):
+        for subset in subsets:
+            if not (subset & ~there).any() or joint == "poe":
+                own = precision[row] * np.array(subset)[:, None]
+                parts[row] += (own / (1 + own.sum(axis=0))).mean(axis=1)
+    expected = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-300)
+    found = JOINTS[joint](mean, log_variance, present).weights
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_the_divergence_is_that_of_torch_and_at_least_zero():
@@ -153,7 +154,7 @@ def test_the_divergence_of_a_mixture_is_bounded_by_that_of_its_components():
     posterior = gaussian.mixture_of_products(mean, log_variance, present)
     grid = torch.linspace(-40, 40, 160_001, dtype=torch.float64)
     for row in range(len(present)):
-        deviation = torch.exp(0.5 * posterior.log_variance[row])
+        deviation = posterior.precision[row].rsqrt()
         density = Normal(posterior.mean[row], deviation).log_prob(grid).exp()  # (K, N)
         mixed = (posterior.share[row][:, None] * density).sum(dim=0).clamp_min(1e-300)
         log_prior = Normal(0.0, 1.0).log_prob(grid)
@@ -183,7 +184,7 @@ def test_a_sure_expert_decides_and_extremes_stay_finite():
     for joint in (gaussian.product, gaussian.mixture_of_products):
         posterior = joint(mean, log_variance, present)
         assert torch.isfinite(posterior.mean).all()
-        assert torch.isfinite(posterior.log_variance).all()
+        assert torch.isfinite(posterior.precision).all()
     sure = gaussian.product(mean, log_variance, present)
     torch.testing.assert_close(sure.mean[0, 0], torch.tensor([3.0]), rtol=1e-3, atol=1e-3)
     assert sure.weights[0, 0] > 0.999

@@ -43,6 +43,10 @@ class Autoencoder(Learned):
         def __post_init__(self) -> None:
             activation(self.activation)
             activation(self.code)
+            if min([self.dim, *self.hidden]) < 1:
+                raise ValueError(
+                    f"expected layers of at least 1 unit, got {[*self.hidden, self.dim]}"
+                )
             if self.topk is not None and not 1 <= self.topk <= self.dim:
                 raise ValueError(f"topk: expected 1 to dim = {self.dim}, got {self.topk}")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fusion.autoencoders.autoencoder import Autoencoder
 from fusion.base import Fusion
-from fusion.presence import any_step
+from fusion.presence import anything
 from learning.penalties import Coding
 
 
@@ -25,7 +25,7 @@ def coding(
     values, masks: as `Fusion.fuse` took them to make `vector`, (B, dim). fixed: draw the same random
     directions every time, as evaluation must.
     """
-    some = torch.stack([any_step(mask) for mask in masks.values()]).any(dim=0)
+    some = anything(masks)
     shown = {name: mask[some] for name, mask in masks.items()}
     steps = {name: value[some] for name, value in values.items()}
     shapes = [value.shape[1:] for value in steps.values()]
