@@ -81,7 +81,9 @@ def full_core(core, parts):
 def rank_core(slices, parts, rank):
     size = len(parts[0])
     products = [
-        np.prod([s[:, r * size : (r + 1) * size].T @ z for s, z in zip(slices, parts, strict=True)], 0)
+        np.prod(
+            [s[:, r * size : (r + 1) * size].T @ z for s, z in zip(slices, parts, strict=True)], 0
+        )
         for r in range(rank)
     ]
     return sum(products)
@@ -262,7 +264,9 @@ def test_all_chunks_are_one_piece_of_work():
 def test_signed_square_root():
     values = torch.tensor([-4.0, -1e-12, 0.0, 1e-12, 9.0], requires_grad=True)
     roots = signed_sqrt(values)
-    torch.testing.assert_close(roots, torch.tensor([-2.0, 0.0, 0.0, 0.0, 3.0]), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        roots, torch.tensor([-2.0, 0.0, 0.0, 0.0, 3.0]), atol=1e-6, rtol=1e-6
+    )
     roots.sum().backward()
     assert torch.isfinite(values.grad).all()
     assert values.grad[2] == pytest.approx(1000)
