@@ -47,15 +47,16 @@ class Decision(Learned):
 
     @dataclass(frozen=True)
     class Options:
-        """classes: how many. hidden: widths of the hidden layers of each classifier; none: linear."""
+        """classes: how many. hidden: width of the one hidden layer of each classifier; 0: linear."""
 
         classes: int
-        hidden: tuple[int, ...] = (128,)
+        hidden: int = 128
 
     def __init__(self, dims: Mapping[str, int], options: Options) -> None:
         super().__init__(dims, options.classes, options)
+        hidden = [options.hidden] if options.hidden else []
         self.experts = PerFeature(
-            {n: Expert(dims[n], options.hidden, options.classes) for n in sorted(dims)}
+            {name: Expert(dims[name], hidden, options.classes) for name in sorted(dims)}
         )
         prior = torch.full((options.classes,), 1 / options.classes)
         self.register_buffer("log_prior", prior.log())
