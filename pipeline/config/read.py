@@ -1,5 +1,6 @@
 """Reading a configuration file: the only place that reads YAML."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,19 @@ from pipeline.config.schema import RunConfig
 from pipeline.errors import ConfigError
 
 
+class _Loader(yaml.SafeLoader):
+    """Booleans are true and false, as in YAML 1.2: `on` is a key of `head`, and `no` is Norwegian."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, found) for tag, found in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, override (`a.b=c`), resolve and check a configuration file.
 
@@ -21,7 +35,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     file = Path(path)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = _read(file.read_text(encoding="utf-8"))
     except OSError as err:
         raise ConfigError(f"can't read the configuration {file}: {err.strerror or err}") from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:
@@ -49,6 +63,10 @@ def parse(data: Mapping[str, Any], folder: Path) -> RunConfig:
     return RunConfig.model_validate(resolved)
 
 
+def _read(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 def _absolute(value: str, folder: Path) -> str:
     return value if "://" in value else str(Path(folder, Path(value).expanduser()))
 
@@ -63,4 +81,4 @@ def _override(data: dict[str, Any], override: str) -> None:
         section = section.setdefault(key, {})
         if not isinstance(section, dict):
             raise ConfigError(f"--set {dotted}: {key} is a value, not a section")
-    section[last] = yaml.safe_load(text)
+    section[last] = _read(text)
