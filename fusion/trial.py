@@ -5,7 +5,6 @@ knows where the records come from.
 """
 
 import itertools
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,8 @@ from learning.loop import Recipe
 METRICS = {"classify": "accuracy", "regress": "R2", "multilabel": "F1 over all labels"}
 
 _ROWS = 1000  # records predicted at a time
-_PRICED = 10  # steps that a price is measured by
-_TIMED = 5  # passes whose median is the time of inference
+_PRICED = 8  # steps that a price is measured by
+_TIMED = 5  # passes, the fastest of which is the time of inference: noise only adds
 _SUBSETS = 4  # with more features than this, only one alone and one left out
 
 
@@ -117,20 +116,25 @@ def attempt(candidate: Candidate, task: Task, parts: Parts, recipe: Recipe) -> S
 
 
 def price(candidate: Candidate, task: Task, parts: Parts, recipe: Recipe) -> tuple[float, float]:
-    """Seconds that an attempt with this recipe takes: once, and per step. Measured by two short ones."""
-    looks = recipe.steps / recipe.evaluate
+    """Seconds that an attempt with this recipe takes: once, and per step. Measured by a few steps."""
+    own = parts.only(candidate.inputs)
+    fused, objective = assemble(candidate, task, dims_of(own.train), recipe.seed)
+    feed = MemoryFeed(own.train, own.valid, seed=recipe.seed)
 
     def seconds(steps: int) -> float:
         start = time.perf_counter()
-        attempt(candidate, task, parts, replace(recipe, steps=steps, evaluate=steps))
+        train(fused, objective, feed, replace(recipe, steps=steps, evaluate=steps))
         return time.perf_counter() - start
 
     seconds(1)  # the first call of anything is slow
-    few, more = seconds(2), seconds(2 + _PRICED)
-    step = max(more - few, 0.0) / _PRICED
+    once, more = seconds(1), seconds(1 + _PRICED)
+    step = max(more - once, 0.0) / _PRICED
+    start = time.perf_counter()
+    predict(fused.eval(), objective.eval(), own.test)
+    scoring = (time.perf_counter() - start) * (len(patterns(list(own.test.present))) + _TIMED)
     # Each look at the validation part costs about a third of as many steps: no backward pass.
-    look = step / 3 * len(parts.valid) / recipe.batch
-    return max(few - 2 * step, 0.0) + looks * look, step
+    looks = recipe.steps / recipe.evaluate * step / 3 * len(own.valid) / recipe.batch
+    return once + looks + scoring, step
 
 
 def assemble(
@@ -191,7 +195,7 @@ def _timed(fused: Fusion, objective: Predictor, batch: Batch) -> float:
         start = time.perf_counter()
         predict(fused, objective, rows)
         times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000 * _ROWS / len(rows)
+    return min(times) * 1000 * _ROWS / len(rows)
 
 
 def _only(batch: Batch, names: Sequence[str]) -> Batch:

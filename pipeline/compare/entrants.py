@@ -84,5 +84,5 @@ def _candidate(
     if (
         "labels" in fusion.FUSIONS[name].needs
     ):  # it brings its own heads: the same as the others get
-        known |= {"hidden": compare.hidden}
+        known |= {"hidden": compare.hidden[0] if compare.hidden else 0}
     return Candidate(name, inputs, {**known, **options})

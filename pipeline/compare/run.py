@@ -4,6 +4,8 @@ Finished trainings are kept: the same command goes on, and with a larger budget 
 earlier one had to leave out.
 """
 
+import math
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from learning.loop import Recipe
 from pipeline import cluster
 from pipeline.compare.data import find, load
 from pipeline.compare.entrants import entrants, task_of
-from pipeline.compare.leaderboard import Entrant, Leaderboard, Training, best_rate, settle
+from pipeline.compare.leaderboard import FUSION, Entrant, Leaderboard, Training, best_rate, settle
 from pipeline.compare.schedule import Price, Schedule, within
 from pipeline.compare.trainings import Trainings
 from pipeline.compare.workers import Pool
@@ -84,7 +86,6 @@ class _Comparison:
         assert data.labels is not None, "find gives labels"
         self.asked, self.label, self.labels = config.compare, config.label, data.labels
         self.name, self.kept, self.progress = name, kept, progress
-        self.deadline = time.monotonic() + self.asked.budget
         parts = load(data, self.asked.records)
         self.counts = {
             "train": len(parts.train),
@@ -101,12 +102,16 @@ class _Comparison:
         self.workers = min(workers, len(self.running))
         loading = partial(load, data, self.asked.records)
         self.pool = Pool(loading, self.task, self.workers)
+        self.pool.wait()
+        self.deadline = time.monotonic() + self.asked.budget
         self.prices: dict[str, Price] = {}
 
     def run(self) -> tuple[Leaderboard, Path]:
         schedule = self._schedule()
         done = [t for t in self.kept.load() if t.steps == schedule.steps]
-        grid = [Job(e, rate, 0) for rate in schedule.learning_rates for e in self.running]
+        middle = math.log(statistics.median(schedule.learning_rates))
+        rates = sorted(schedule.learning_rates, key=lambda rate: abs(math.log(rate) - middle))
+        grid = [Job(e, rate, 0) for rate in rates for e in self.running]
         done += self._train("learning rates", schedule, grid, done)
         best = {e.row: best_rate([t for t in done if t.row == e.row]) for e in self.running}
         seeds = range(1, schedule.seeds)
@@ -149,8 +154,12 @@ class _Comparison:
         """Do the jobs that are not done, the longest first, and keep each as it finishes."""
         finished = {(t.row, t.learning_rate, t.seed) for t in done}
         left = [job for job in jobs if job.key not in finished]
-        # Rate by rate and seed by seed, so that an early end leaves every entrant with as many.
-        left.sort(key=lambda job: (job.seed, job.learning_rate, -self._price(job)))
+        # Round by round, so that an early end leaves every entrant with as many; references first.
+        rounds = list(dict.fromkeys(job.key[1:] for job in jobs))
+        order = {key: number for number, key in enumerate(rounds)}
+        left.sort(
+            key=lambda job: (order[job.key[1:]], job.entrant.kind == FUSION, -self._price(job))
+        )
         self.progress.stage(stage, len(jobs), len(jobs) - len(left))
         calls = self.pool.map(
             left,
