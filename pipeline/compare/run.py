@@ -155,11 +155,8 @@ class _Comparison:
         finished = {(t.row, t.learning_rate, t.seed) for t in done}
         left = [job for job in jobs if job.key not in finished]
         # Round by round, so that an early end leaves every entrant with as many; references first.
-        rounds = list(dict.fromkeys(job.key[1:] for job in jobs))
-        order = {key: number for number, key in enumerate(rounds)}
-        left.sort(
-            key=lambda job: (order[job.key[1:]], job.entrant.kind == FUSION, -self._price(job))
-        )
+        rounds = {job.key: number // len(self.running) for number, job in enumerate(jobs)}
+        left.sort(key=lambda j: (rounds[j.key], j.entrant.kind == FUSION, -self._price(j)))
         self.progress.stage(stage, len(jobs), len(jobs) - len(left))
         calls = self.pool.map(
             left,
