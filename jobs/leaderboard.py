@@ -30,10 +30,16 @@ _HEADS = ("fusion", "", "spread", "seeds", "rate", "parameters", "ms / 1,000", "
 
 
 def to_table(board: Leaderboard) -> Table:
-    """The table for a terminal; what could not be trained is told by `notes`."""
+    """The table for a terminal of 80 columns; what could not be trained is told by `notes`."""
     show = shown(board.metric)
-    cells = [(*_cells(row, show), _marked(row)) for row in board.rows if row.mean is not None]
-    heads = ("fusion", board.metric, "±", "seeds", "rate", "params", "ms/1,000", "peak", "")
+    cells = []
+    for row in board.rows:
+        if row.mean is not None:
+            spread = "" if row.spread is None else f" ± {show(row.spread)}"
+            name, _, _, _, _, parameters, milliseconds, peak = _cells(row, show)
+            value = f"{show(row.mean)}{spread}"
+            cells.append((name, value, parameters, milliseconds, peak, _marked(row)))
+    heads = ("fusion", board.metric, "weights", "ms/1,000", "peak", "")
     grid = table("", heads, cells)
     for column in grid.columns:
         column.no_wrap = True
@@ -43,7 +49,11 @@ def to_table(board: Leaderboard) -> Table:
 def notes(board: Leaderboard) -> list[str]:
     """Why rows have no number, and what the budget did not allow."""
     cut = [f"cut to fit the budget: {'; '.join(board.cuts)}"] if board.cuts else []
-    return cut + [f"{row.row}: {row.note}" for row in board.rows if row.mean is None]
+    left: dict[str, list[str]] = {}
+    for row in board.rows:
+        if row.mean is None:
+            left.setdefault(row.note, []).append(row.row)
+    return cut + [f"{', '.join(rows)}: {note}" for note, rows in left.items()]
 
 
 def write_page(board: Leaderboard, folder: Path) -> Path:
@@ -75,7 +85,8 @@ def verdict(board: Leaderboard) -> str:
     for row in scored[1:]:
         if row.best_single or row.kind == REFERENCE:
             name = f"the best single modality ({row.row})" if row.best_single else f"the {row.row}"
-            text += f"; {_points(board.metric, mean - (row.mean or 0.0))} above {name}"
+            gain = mean - (row.mean or 0.0)
+            text += f"; {_gain(board.metric, gain)} {name}"
     return text
 
 
@@ -91,14 +102,16 @@ def _marked(row: Row) -> str:
     if row.below:
         single = any(name.startswith("only ") for name in row.below)
         product = any(not name.startswith("only ") for name in row.below)
-        return "below " + " and ".join(["product"] * product + ["best single"] * single)
+        return "below " + " and ".join(["product"] * product + ["single"] * single)
     if row.best_single:
-        return "best single modality"
+        return "best single"
     return "calibrated" if row.kind == REFERENCE else row.note
 
 
-def _points(metric: str, gain: float) -> str:
-    return f"{100 * gain:.1f} points" if metric == "accuracy" else f"{gain:.3f}"
+def _gain(metric: str, gain: float) -> str:
+    if gain < 0.0005:
+        return "no better than"
+    return f"{100 * gain:.1f} points above" if metric == "accuracy" else f"{gain:.3f} above"
 
 
 def _body(board: Leaderboard) -> list[str]:
@@ -162,7 +175,19 @@ def _lines(rows: Sequence[Row]) -> list[plots.Line]:
 def _heat(rows: Sequence[Row], show: Callable[[float], str]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row.patterns))
     values = [[_shown_of(row, name) for name in names] for row in rows]
-    return plots.heat_map([row.row for row in rows], names, values, show)
+    every = max((name.split("+") for name in names), key=len, default=[])
+    return plots.heat_map([row.row for row in rows], [_said(n, every) for n in names], values, show)
+
+
+def _said(pattern: str, every: Sequence[str]) -> str:
+    """A pattern in words."""
+    shown = pattern.split("+")
+    hidden = [name for name in every if name not in shown]
+    if not hidden:
+        return "everything"
+    if len(shown) == 1:
+        return f"only {shown[0]}"
+    return f"without {hidden[0]}" if len(hidden) == 1 else " + ".join(shown)
 
 
 def _shown_of(row: Row, pattern: str) -> float | None:

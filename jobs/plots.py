@@ -7,6 +7,7 @@ from html import escape
 
 INK, QUIET, FAINT = "#1d2733", "#5c6873", "#e3e8ed"
 _CHAR = 6.6  # pixels of one character at 12 px, about
+_SLANT = (0.82, 0.57)  # cosine and sine of the angle at which long names stand
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,20 @@ def heat_map(
     show: Callable[[float], str],
 ) -> str:
     """One cell per row and column; each column has colours of its own, from its worst to its best."""
-    left, top, row, width = 190, 60, 26, 940
+    left, row, width = 190, 26, 940
     cell = min((width - left - 10) / max(len(columns), 1), 150)
+    longest = max((len(column) * _CHAR for column in columns), default=0)
+    slanted = longest > cell - 8
+    top = longest * _SLANT[1] + 24 if slanted else 30
+    width += round(longest * _SLANT[0] * 0.5) if slanted else 0
     parts = []
     for i, column in enumerate(columns):
         x = left + cell * (i + 0.5)
-        for j, line in enumerate(_wrapped(column, int(cell / _CHAR))):
-            parts.append(_text(x, top - 36 + 13 * j, line, "middle", QUIET, 11))
+        if slanted:
+            turn = f' transform="rotate(-35 {x:.1f} {top - 8:.1f})"'
+            parts.append(_text(x, top - 8, column, "start", QUIET, 11, turn))
+        else:
+            parts.append(_text(x, top - 10, column, "middle", QUIET, 11))
         known = [value for own in values if (value := own[i]) is not None]
         low, high = min(known, default=0.0), max(known, default=1.0)
         for j, own in enumerate(values):
@@ -111,7 +119,7 @@ def _cell(
     high: float,
     show: Callable[[float], str],
 ) -> str:
-    share = 0.0 if value is None or high <= low else (value - low) / (high - low)
+    share = 0.0 if value is None else (value - low) / (high - low) if high > low else 1.0
     # From nearly white to a deep blue; dark cells get white figures.
     colour = _mix((243, 246, 250), (33, 84, 138), share**1.5)
     ink = "#ffffff" if share > 0.72 else INK
@@ -193,17 +201,6 @@ def _power(power: int) -> str:
     return names.get(power, f"{10 ** (power - 6):,} M")
 
 
-def _wrapped(text: str, room: int) -> list[str]:
-    """At most three lines, broken at the plus signs of a pattern."""
-    lines = [""]
-    for word in text.replace("+", " + ").split(" "):
-        if lines[-1] and len(lines[-1]) + len(word) + 1 > room and len(lines) < 3:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
-
-
 def _mix(one: tuple[int, int, int], other: tuple[int, int, int], share: float) -> str:
     mixed = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return "#" + "".join(f"{value:02x}" for value in mixed)
@@ -216,10 +213,12 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str, size: int = 12) -> str:
+def _text(
+    x: float, y: float, text: str, anchor: str, colour: str, size: int = 12, turn: str = ""
+) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-        f'fill="{colour}">{escape(text)}</text>'
+        f'fill="{colour}"{turn}>{escape(text)}</text>'
     )
 
 

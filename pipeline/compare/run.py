@@ -85,7 +85,8 @@ class _Comparison:
     ) -> None:
         assert data.labels is not None, "find gives labels"
         self.asked, self.label, self.labels = config.compare, config.label, data.labels
-        self.name, self.kept, self.progress = name, kept, progress
+        self.name = Path(config.output).name + ("" if name == "default" else f", {name}")
+        self.kept, self.progress = kept, progress
         parts = load(data, self.asked.records)
         self.counts = {
             "train": len(parts.train),
@@ -105,6 +106,7 @@ class _Comparison:
         self.pool.wait()
         self.deadline = time.monotonic() + self.asked.budget
         self.prices: dict[str, Price] = {}
+        self.left_out = 0  # trainings that there was no time for
 
     def run(self) -> tuple[Leaderboard, Path]:
         schedule = self._schedule()
@@ -118,9 +120,9 @@ class _Comparison:
         more = [Job(e, rate, s) for s in seeds for e in self.running if (rate := best[e.row])]
         done += self._train("seeds", schedule, more, done)
         rows = settle(self.entrants, [*self.refused, *done])
-        board = Leaderboard(
-            self.name, METRICS[self.task.objective], rows, self._about(schedule), schedule.cuts
-        )
+        late = (f"{self.left_out} trainings left out for want of time",) if self.left_out else ()
+        metric, cuts = METRICS[self.task.objective], (*schedule.cuts, *late)
+        board = Leaderboard(self.name, metric, rows, self._about(schedule), cuts)
         board.write(self.kept.folder)
         return board, self.kept.folder
 
@@ -173,11 +175,9 @@ class _Comparison:
                 self.kept.keep(training)
             new.append(training)
             self.progress.advance(1, int(score is None))
-        if len(new) < len(left):
-            self.progress.say(
-                f"{len(left) - len(new)} trainings did not fit into the budget; the same command "
-                "goes on with them"
-            )
+        if missed := len(left) - len(new):
+            self.left_out += missed
+            self.progress.say(f"no time for {missed} trainings; the same command goes on with them")
         return new
 
     def _price(self, job: Job) -> float:
