@@ -30,6 +30,8 @@ class Entry:
     objective: str | None = "reconstruct"
 
 
+_TOWERS = "fusion.coordinated.towers:Towers"  # what tells the spaces apart is their objective
+
 FUSIONS: dict[str, Entry] = {
     "concat": Entry(
         "fusion.operators.concat:Concat",
@@ -45,18 +47,6 @@ FUSIONS: dict[str, Entry] = {
     "sum": Entry("fusion.operators.sum:Sum", "mean of linear projections"),
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
-    ),
-    "decision-mean": Entry(
-        "fusion.operators.decision_mean:DecisionMean",
-        "mean of the probabilities of one calibrated classifier per feature",
-        needs=frozenset({"labels"}),
-        objective="experts",
-    ),
-    "decision-product": Entry(
-        "fusion.operators.decision_product:DecisionProduct",
-        "product of the probabilities of one calibrated classifier per feature, over the prior",
-        needs=frozenset({"labels"}),
-        objective="experts",
     ),
     "attention-sum": Entry(
         "fusion.operators.attention_sum:AttentionSum", "mean of projections, weighted by attention"
@@ -77,6 +67,27 @@ FUSIONS: dict[str, Entry] = {
     "lmf": Entry("fusion.operators.lmf:LMF", "tensor fusion with weights of low rank"),
     "compact-bilinear": Entry(
         "fusion.operators.compact_bilinear:CompactBilinear", "sketch of the outer product"
+    ),
+    "infonce": Entry(_TOWERS, "one space, by contrast within the batch", objective="infonce"),
+    "siglip": Entry(_TOWERS, "one space, every pair judged by itself", objective="siglip"),
+    "dcca": Entry(_TOWERS, "one space of correlated views (deep CCA)", objective="dcca"),
+    "dgcca": Entry(_TOWERS, "deep CCA of all features at once", objective="dgcca"),
+    "cca": Entry(
+        "fusion.coordinated.cca:CCA", "canonical correlations, in one pass", objective="dcca"
+    ),
+    "barlow-twins": Entry(_TOWERS, "one space, without negatives", objective="barlow-twins"),
+    "vicreg": Entry(_TOWERS, "one space, without negatives, views alike", objective="vicreg"),
+    "decision-mean": Entry(
+        "fusion.operators.decision_mean:DecisionMean",
+        "mean of the probabilities of one calibrated classifier per feature",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
+    "decision-product": Entry(
+        "fusion.operators.decision_product:DecisionProduct",
+        "product of the probabilities of one calibrated classifier per feature, over the prior",
+        needs=frozenset({"labels"}),
+        objective="experts",
     ),
     "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
     "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),

@@ -48,7 +48,7 @@ def train(
     report: Callable[[Point], None] = lambda point: None,
     device: torch.device | str = "cpu",
 ) -> History:
-    """Reductions, the loop, calibration: everything from a built fusion to one that is ready.
+    """Reductions, the loop, closing, calibration: everything from a built fusion to one that is ready.
 
     A fusion with a closed form has no parameters, and the loop nothing to do. With a checkpoint
     that already exists the reductions are not repeated: their results are among the weights.
@@ -61,6 +61,9 @@ def train(
             reduce(reduction, feed.once(recipe.batch))
     learner = FusionLearner(fusion, objective, frozen=frozen)
     history = fit(learner, feed, recipe, checkpoint=checkpoint, report=report, device=device)
+    if not frozen:
+        for reduction in objective.closing(fusion):
+            reduce(reduction, (b.to(device) for b in feed.training(0, recipe.batch)))
     with torch.no_grad():
         objective.calibrate(fusion, (b.to(device) for b in feed.validation(recipe.batch)))
     return history

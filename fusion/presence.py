@@ -67,14 +67,14 @@ def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([tensors[name] for name in sorted(tensors)], dim=1)
 
 
-def anything(present: Mapping[str, Tensor]) -> Tensor:
-    """Which records have any feature at all. present[name]: (B,) or (B, T) -> (B,)"""
-    return torch.stack([any_step(mask) for mask in present.values()]).any(dim=0)
-
-
 def masked_sum(values: Tensor, present: Tensor) -> Tensor:
     """The sum over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
     return torch.where(present[..., None], values, 0).sum(dim=1)
+
+
+def anything(present: Mapping[str, Tensor]) -> Tensor:
+    """Which records have any feature at all. present[name]: (B,) or (B, T) -> (B,)"""
+    return torch.stack([any_step(mask) for mask in present.values()]).any(dim=0)
 
 
 def masked_mean(values: Tensor, present: Tensor) -> Tensor:

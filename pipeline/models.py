@@ -16,6 +16,7 @@ from pipeline.store import PartFile
 
 WEIGHTS, OBJECTIVE, HISTORY = "model.safetensors", "objective.safetensors", "history.json"
 METRICS = "metrics.json"
+PROGRESS = "training.json"  # where a training stands, for whoever looks; gone when it has finished
 HEAD = "head"  # the head's place among the models
 
 

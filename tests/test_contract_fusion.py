@@ -25,9 +25,12 @@ TRAINED = [name for name in NAMES if fusion.FUSIONS[name].objective is not None]
 CASES = [(name, count) for name in NAMES for count in COUNTS]
 
 
+# What options can't be built without, what must agree with the targets, what would take long.
+OPTIONS = {"classes": CLASSES, "sketch": 1024}
+
+
 def options_of(found):
-    """What an options dataclass can't be built without, or must agree with the targets."""
-    return {"classes": CLASSES} if "classes" in {f.name for f in dataclasses.fields(found)} else {}
+    return {f.name: OPTIONS[f.name] for f in dataclasses.fields(found) if f.name in OPTIONS}
 
 
 def build(name, dims, seed=0):
@@ -49,8 +52,9 @@ def objective_of(name, model, seed=1):
     return objectives.build(chosen, model, **options_of(objectives.target(chosen).Options))
 
 
-def records(dims, repeat=8, seed=0):
-    features, present = every_pattern(dims, repeat, seed)
+def records(dims, repeat=None, seed=0):
+    """Every presence pattern, 64 records of them unless said otherwise."""
+    features, present = every_pattern(dims, repeat or 64 >> len(dims), seed)
     rows = len(next(iter(present.values())))
     return Batch(features, present, torch.arange(rows) % CLASSES)
 

@@ -38,10 +38,10 @@ class CrossAttention(Learned):
         vector, or per step of a sequence."""
 
         dim: int = 128
-        width: int = 64
+        width: int = 128
         heads: int = 4
         layers: int = 2
-        tokens: int = 4
+        tokens: int = 1
 
         def __post_init__(self) -> None:
             counted(self)

@@ -81,8 +81,7 @@ def _candidate(
     compare: CompareConfig,
 ) -> Candidate:
     known: dict[str, Any] = labels.options(fusion.options_type(name))
-    if (
-        "labels" in fusion.FUSIONS[name].needs
-    ):  # it brings its own heads: the same as the others get
+    # Decision fusion brings its own heads: the same as the others get.
+    if "labels" in fusion.FUSIONS[name].needs:
         known |= {"hidden": compare.hidden[0] if compare.hidden else 0}
     return Candidate(name, inputs, {**known, **options})

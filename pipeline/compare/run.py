@@ -69,7 +69,7 @@ def compare(
 
 def _settings(config: RunConfig, data: Data) -> dict[str, object]:
     """What must stay the same for trainings to be comparable; the wish and the operators may change."""
-    free = {"budget", "models", *_WISH}
+    free = {"budget", "models", "memory", *_WISH}
     recipe = config.compare.model_dump(mode="json", exclude=free)
     return {"data": data.digest, "task": data.labels and data.labels.task, "recipe": recipe}
 

@@ -5,12 +5,15 @@ import pickle
 import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from learning import parallel
 from pipeline import cluster, files
 from pipeline.cluster import Resources
 from pipeline.errors import PolyfuseError
-from pipeline.fit.train import PROGRESS, Outcome, Task, train_model
+from pipeline.fit.train import Outcome, Task, train_model
+from pipeline.models import PROGRESS
 from pipeline.progress import Progress
 
 _TRIES = 3  # a worker that dies is replaced, and goes on from the checkpoint
@@ -62,11 +65,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
 
 
 def _one_of_several(config: dict[str, Any]) -> None:
-    from pathlib import Path
-
     outcome = train_model(config["task"])
-    from learning import parallel
-
     if parallel.rank() == 0:
         files.publish(Path(config["result"]), pickle.dumps(outcome))
 

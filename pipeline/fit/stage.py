@@ -129,6 +129,7 @@ class Fitting:
             device=device,
             start=own.start,
             frozen=own.frozen,
+            label=self.saved.config.label.column if self.saved.config.label else "",
         )
 
     def _record(self, task: Task, outcome: Outcome, digest: str) -> Record:

@@ -12,18 +12,20 @@ from safetensors.torch import load_file, save
 
 import fusion
 from fusion import objectives
+from fusion.base import Fusion
 from fusion.learner import train
+from fusion.objectives.base import Objective
+from fusion.objectives.prediction import Predictor
 from learning import parallel
 from learning.checkpoint import Checkpoint
 from learning.loop import History, Point
 from pipeline import files
 from pipeline.fit.data import Data
 from pipeline.fit.feed import StoredFeed
+from pipeline.fit.measure import measure
 from pipeline.fit.recipe import Training
 from pipeline.lease import Lease
-from pipeline.models import HISTORY, OBJECTIVE, WEIGHTS
-
-PROGRESS = "training.json"  # where a training stands, for whoever looks; gone when it has finished
+from pipeline.models import HISTORY, METRICS, OBJECTIVE, PROGRESS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Task:
 
     digest: of settings, data and number of workers; a checkpoint of another one is of no use.
     start: the model of the run whose weights it begins with. frozen: they stay as they are.
+    label: the column of the labels.
     """
 
     run: Path
@@ -48,6 +51,7 @@ class Task:
     device: str = "cpu"
     start: str | None = None
     frozen: bool = False
+    label: str = ""
 
     @property
     def folder(self) -> Path:
@@ -110,10 +114,41 @@ def train_model(task: Task) -> Outcome:
         HISTORY: files.to_json(dataclasses.asdict(history)),
     }
     if parallel.rank() == 0:
+        contents |= _metrics(task, model, objective, feed, history)
         for name, content in contents.items():
             files.publish(task.folder / name, content)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     return Outcome(digests, model.dim, history, feed.rows)
+
+
+def _metrics(
+    task: Task, model: Fusion, objective: Objective, feed: StoredFeed, history: History
+) -> dict[str, bytes]:
+    """metrics.json, where the model predicts labels and the test part has any."""
+    if not isinstance(objective, Predictor):
+        return {}
+    words = {
+        "fusion": task.name,
+        "inputs": ", ".join(task.dims),
+        "options": _words(task.objective_options),
+        "training": _words(dataclasses.asdict(task.training)),
+    }
+    found = measure(
+        model,
+        objective,
+        feed,
+        history,
+        name=task.model,
+        column=task.label,
+        made=words,
+        rows=task.training.batch,
+        device=task.device,
+    )
+    return {METRICS: found.to_json().encode()} if found else {}
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
 
 
 def _weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
