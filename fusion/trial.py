@@ -20,10 +20,11 @@ from fusion.batch import Batch, MemoryFeed
 from fusion.learner import train
 from fusion.objectives.prediction import Prediction, Predictor
 from fusion.presence import any_step
+from learning import metrics
 from learning.loop import Recipe
 
 # What a task is judged by; higher is better.
-METRICS = {"classify": "accuracy", "regress": "R2", "multilabel": "F1 over all labels"}
+METRICS = {"classify": "accuracy", "regress": "R2", "multilabel": "micro F1"}
 
 _ROWS = 1000  # records predicted at a time
 _PRICED = 8  # steps that a price is measured by
@@ -210,16 +211,14 @@ def judge(task: Task, found: Prediction, targets: Tensor | None) -> float | None
     """The metric of METRICS for these predictions; None where no record has a label."""
     if targets is None:
         return None
-    known = targets >= 0 if task.objective == "classify" else ~targets.isnan()
+    known = targets >= 0 if task.objective == "classify" else (~targets.isnan()).any(dim=1)
     if not known.any():
         return None
-    if task.objective == "classify":
-        return float((found.values == targets)[known].double().mean())
-    if task.objective == "multilabel":
-        chosen, wanted = found.values.bool() & known, (targets > 0) & known
-        hits = (chosen & wanted).sum()
-        return float(2 * hits / (chosen.sum() + wanted.sum()).clamp_min(1))
-    wanted = torch.where(known, targets.double(), torch.nan)
-    residual = (found.values.double() - wanted).square().nansum(dim=0)
-    spread = (wanted - wanted.nanmean(dim=0)).square().nansum(dim=0)
-    return float((1 - residual / spread.clamp_min(1e-12)).mean())
+    scores, wanted = found.probabilities, targets[known]
+    if task.objective == "regress" or scores is None:
+        measured = metrics.regression(found.values[known], wanted, draws=1)
+    elif task.objective == "classify":
+        measured = metrics.classification(scores[known], wanted, draws=1)
+    else:
+        measured = metrics.multilabel(scores[known], wanted, draws=1)
+    return measured[METRICS[task.objective]].value

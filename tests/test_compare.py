@@ -95,17 +95,19 @@ def test_many_features_are_scored_alone_and_with_one_left_out():
 
 def test_metrics_are_those_of_scikit_learn():
     rng = np.random.default_rng(3)
-    wanted, found = rng.integers(0, 2, (50, 5)), rng.integers(0, 2, (50, 5))
-    several = judge(Task("multilabel", {}), Prediction(torch.tensor(found)), torch.tensor(wanted))
-    assert several == pytest.approx(f1_score(wanted, found, average="micro"))
+    wanted, chances = rng.integers(0, 2, (50, 5)).astype(float), rng.random((50, 5))
+    several = Prediction(torch.tensor(chances >= 0.5), torch.tensor(chances))
+    assert judge(Task("multilabel", {}), several, torch.tensor(wanted)) == pytest.approx(
+        f1_score(wanted, chances >= 0.5, average="micro")
+    )
     numbers = rng.normal(size=(40, 3))
     guessed = numbers + rng.normal(size=(40, 3))
     explained = judge(Task("regress", {}), Prediction(torch.tensor(guessed)), torch.tensor(numbers))
     assert explained == pytest.approx(r2_score(numbers, guessed))
+    sure = torch.eye(3)[[0, 2, 0, 2]]
     labels = torch.tensor([0, 1, -1, 2])  # the third is unknown
-    right = judge(TASK, Prediction(torch.tensor([0, 2, 0, 2])), labels)
-    assert right == pytest.approx(2 / 3)
-    assert judge(TASK, Prediction(torch.tensor([0])), torch.tensor([-1])) is None
+    assert judge(TASK, Prediction(sure.argmax(dim=1), sure), labels) == pytest.approx(2 / 3)
+    assert judge(TASK, Prediction(sure[:1].argmax(dim=1), sure[:1]), torch.tensor([-1])) is None
 
 
 def test_a_price_is_told_in_seconds(parts):
