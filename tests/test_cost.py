@@ -98,6 +98,9 @@ def test_the_peak_of_a_forward_pass_is_what_torch_allocates(name, tmp_path):
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_peak_of_training_is_what_torch_allocates(name, tmp_path):
     options = options_of(name)
+    told = fusion.describe(name, SMALL, batch=128, training=True, **options)
+    if not told.parameters:
+        pytest.skip("a closed form: nothing is trained step by step")
 
     def work():
         model = fusion.build(name, SMALL, **options)
@@ -111,7 +114,6 @@ def test_the_peak_of_training_is_what_torch_allocates(name, tmp_path):
             optimiser.step()
         return best
 
-    told = fusion.describe(name, SMALL, batch=128, training=True, **options)
     assert told.peak_bytes == pytest.approx(allocated(work, tmp_path), rel=0.15)
 
 
