@@ -17,6 +17,7 @@ from jobs.commands import (
     compare,
     doctor,
     export,
+    restore,
     retry,
     run,
     sample,
@@ -40,7 +41,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (sample, run, compare, status, retry, search, verify, export, catalogue, doctor):
+for module in (
+    sample,
+    run,
+    compare,
+    status,
+    retry,
+    restore,
+    search,
+    verify,
+    export,
+    catalogue,
+    doctor,
+):
     module.register(app)
 
 
