@@ -5,7 +5,7 @@ A new operator is one module and one line here.
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class Entry:
     objective: str | None = "reconstruct"
 
 
+_TOWERS = "fusion.coordinated.towers:Towers"  # what tells the spaces apart is their objective
+
 FUSIONS: dict[str, Entry] = {
     "concat": Entry(
         "fusion.operators.concat:Concat",
@@ -37,9 +39,55 @@ FUSIONS: dict[str, Entry] = {
         metric="ip",  # never renormalised: an absent modality must not make the others count more
         objective=None,
     ),
+    "stack": Entry(
+        "fusion.operators.stack:Stack",
+        "features side by side as they are, zero where absent; for heads",
+        objective=None,
+    ),
     "sum": Entry("fusion.operators.sum:Sum", "mean of linear projections"),
     "gmu": Entry(
         "fusion.operators.gmu:GMU", "gated multimodal unit: a learned gate per coordinate"
+    ),
+    "attention-sum": Entry(
+        "fusion.operators.attention_sum:AttentionSum", "mean of projections, weighted by attention"
+    ),
+    "deep-set": Entry("fusion.operators.deep_set:DeepSet", "pool of encoded features, transformed"),
+    "embracenet": Entry(
+        "fusion.operators.embracenet:EmbraceNet", "each coordinate from one feature drawn at random"
+    ),
+    "film": Entry("fusion.operators.film:FiLM", "one feature, scaled and shifted by the others"),
+    "multiplicative-matrix": Entry(
+        "fusion.operators.multiplicative_matrix:MultiplicativeMatrix",
+        "one feature, mapped by a matrix that the others generate",
+    ),
+    "bilinear": Entry(
+        "fusion.operators.bilinear:Bilinear", "a weight for every pair of coordinates"
+    ),
+    "tfn": Entry("fusion.operators.tfn:TFN", "outer product of all features, projected"),
+    "lmf": Entry("fusion.operators.lmf:LMF", "tensor fusion with weights of low rank"),
+    "compact-bilinear": Entry(
+        "fusion.operators.compact_bilinear:CompactBilinear", "sketch of the outer product"
+    ),
+    "infonce": Entry(_TOWERS, "one space, by contrast within the batch", objective="infonce"),
+    "siglip": Entry(_TOWERS, "one space, every pair judged by itself", objective="siglip"),
+    "dcca": Entry(_TOWERS, "one space of correlated views (deep CCA)", objective="dcca"),
+    "dgcca": Entry(_TOWERS, "deep CCA of all features at once", objective="dgcca"),
+    "cca": Entry(
+        "fusion.coordinated.cca:CCA", "canonical correlations, in one pass", objective="dcca"
+    ),
+    "barlow-twins": Entry(_TOWERS, "one space, without negatives", objective="barlow-twins"),
+    "vicreg": Entry(_TOWERS, "one space, without negatives, views alike", objective="vicreg"),
+    "decision-mean": Entry(
+        "fusion.operators.decision_mean:DecisionMean",
+        "mean of the probabilities of one calibrated classifier per feature",
+        needs=frozenset({"labels"}),
+        objective="experts",
+    ),
+    "decision-product": Entry(
+        "fusion.operators.decision_product:DecisionProduct",
+        "product of the probabilities of one calibrated classifier per feature, over the prior",
+        needs=frozenset({"labels"}),
+        objective="experts",
     ),
     "mlb": Entry("fusion.operators.mlb:MLB", "product of squashed projections, projected"),
     "mfb": Entry("fusion.operators.mfb:MFB", "product of wide projections, summed in groups"),
@@ -62,17 +110,24 @@ FUSIONS: dict[str, Entry] = {
         "the tokens of every feature ask the tokens of all others",
         needs=frozenset({"sequences"}),
     ),
-    "decision-mean": Entry(
-        "fusion.operators.decision_mean:DecisionMean",
-        "mean of the probabilities of one calibrated classifier per feature",
-        needs=frozenset({"labels"}),
-        objective="experts",
+    "poe": Entry(
+        "fusion.operators.poe:PoE", "product of experts: a Gaussian each", objective="elbo"
     ),
-    "decision-product": Entry(
-        "fusion.operators.decision_product:DecisionProduct",
-        "product of the probabilities of one calibrated classifier per feature, over the prior",
-        needs=frozenset({"labels"}),
-        objective="experts",
+    "moe": Entry(
+        "fusion.operators.moe:MoE", "mixture of experts: a Gaussian each", objective="elbo"
+    ),
+    "mopoe": Entry(
+        "fusion.operators.mopoe:MoPoE",
+        "mixture over the products of all subsets",
+        objective="elbo",
+    ),
+    "autoencoder": Entry(
+        "fusion.autoencoders.autoencoder:Autoencoder", "one code shared by all features"
+    ),
+    "vae": Entry(
+        "fusion.autoencoders.vae:VAE",
+        "variational autoencoder; posterior poe, moe or mopoe",
+        objective="elbo",
     ),
 }
 
@@ -99,11 +154,21 @@ def build(name: str, dims: Mapping[str, int], **options: Any) -> "Fusion":
         ValueError: an unknown name, or options that do not fit.
     """
     target = _target(name)
-    known = [field.name for field in dataclasses.fields(target.Options)]
-    for key in options:
+    _check_options(name, dataclasses.fields(target.Options), options)
+    return target(dims, target.Options(**options))
+
+
+def _check_options(
+    name: str, fields: Sequence[dataclasses.Field[Any]], given: Mapping[str, Any]
+) -> None:
+    known = [field.name for field in fields]
+    for key in given:
         if key not in known:
             raise ValueError(f"{name}: unknown option {key!r}; known: {', '.join(known) or 'none'}")
-    return target(dims, target.Options(**options))
+    for field in fields:
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in given:
+            raise ValueError(f"{name}: the option {field.name!r} is required")
 
 
 def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":

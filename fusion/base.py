@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from fusion.compaction import Values
 from fusion.per_feature import PerFeature
 from fusion.presence import masked
 from fusion.scaling import ScalingReduction, Standardise
@@ -66,7 +67,8 @@ class Fusion(nn.Module):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The checked features and masks as `fuse` gets them: all of `dims`, zero where absent."""
-        return masked(self.dims, features, present, sequences=self.takes_sequences)
+        values, masks = masked(self.dims, features, present, sequences=self.takes_sequences)
+        return Values(values, masks), masks
 
     def fuse(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
         """The formula of the operator. values[name]: (B, D_name), zero where absent; present: (B,)."""
@@ -89,8 +91,9 @@ class Learned(Fusion):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The same, standardised."""
         values, masks = super().inputs(features, present)
-        scaled = self.scaling(values)
-        return {n: torch.where(masks[n][..., None], scaled[n], 0) for n in scaled}, masks
+        scaled = {name: self.scaling[name](values[name]) for name in values}
+        zeroed = {n: torch.where(masks[n][..., None], scaled[n], 0) for n in scaled}
+        return Values(zeroed, masks), masks
 
     def reductions(self) -> list[Reduction]:
         """Mean and deviation of the inputs."""

@@ -48,15 +48,22 @@ class MemoryFeed:
         self.valid = valid
         self.seed = seed
 
-    def training(self, epoch: int, rows: int) -> Iterator[Batch]:
+    def training(self, epoch: int, rows: int, skip: int = 0) -> Iterator[Batch]:
         """Whole batches only, so that every step weighs the same; one smaller batch if there is no more."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.train), generator=generator)
-        for start in range(0, max(len(order) - rows, 0) + 1, rows):
+        for start in range(skip * rows, max(len(order) - rows, 0) + 1, rows):
             yield self.train.rows(order[start : start + rows])
+
+    def once(self, rows: int) -> Iterator[Batch]:
+        """Every training record, in order."""
+        return _in_order(self.train, rows)
 
     def validation(self, rows: int) -> Iterator[Batch]:
         """In order, the last batch being what is left."""
-        if self.valid is not None and len(self.valid):
-            for start in range(0, len(self.valid), rows):
-                yield self.valid.rows(torch.arange(start, min(start + rows, len(self.valid))))
+        return _in_order(self.valid, rows) if self.valid is not None else iter(())
+
+
+def _in_order(records: Batch, rows: int) -> Iterator[Batch]:
+    for start in range(0, len(records), rows):
+        yield records.rows(torch.arange(start, min(start + rows, len(records))))

@@ -17,6 +17,8 @@ import fusion
 from fusion.base import Fusion, FusionOutput
 from learning.meter import Meter
 
+_HIGHEST = 4096  # where the search for an option that is left to the operator begins
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -126,20 +128,21 @@ def afford(
 
 def size(count: int) -> str:
     """1500000 -> '1.5 MB'; decimal units, as in the configuration."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.3g} {unit}" if value < 1000 else f"{value:,.0f} {unit}"
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.3g} {units[0]}" if value < 1000 else f"{value:,.0f} {units[0]}"
 
 
 def _knobs(name: str, options: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """The operator's whole-numbered options and what they are set to."""
-    chosen = fusion.options_type(name)(**options)
-    for field in dataclasses.fields(chosen):
-        value = getattr(chosen, field.name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 1:
+    for field in dataclasses.fields(fusion.options_type(name)):
+        if field.type not in (int, int | None):
+            continue
+        value = options.get(field.name, field.default)
+        if value is None:  # the operator's own choice
+            value = _HIGHEST
+        if isinstance(value, int) and value > 1:
             yield field.name, value
 
 

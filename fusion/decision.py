@@ -14,7 +14,7 @@ from fusion.base import FusionOutput, Learned
 from fusion.batch import Batch
 from fusion.per_feature import PerFeature
 from fusion.presence import stacked
-from learning.layers import mlp
+from learning.mlp import MLP
 from learning.reduce import Reduction, State
 
 
@@ -25,7 +25,7 @@ class Expert(nn.Module):
 
     def __init__(self, size: int, hidden: Sequence[int], classes: int) -> None:
         super().__init__()
-        self.network = mlp(size, hidden, classes)
+        self.network = MLP(size, hidden, classes)
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, values: Tensor) -> Tensor:
@@ -47,15 +47,16 @@ class Decision(Learned):
 
     @dataclass(frozen=True)
     class Options:
-        """classes: how many. hidden: widths of the hidden layers of each classifier; none: linear."""
+        """classes: how many. hidden: width of the one hidden layer of each classifier; 0: linear."""
 
         classes: int
-        hidden: tuple[int, ...] = (128,)
+        hidden: int = 128
 
     def __init__(self, dims: Mapping[str, int], options: Options) -> None:
         super().__init__(dims, options.classes, options)
+        hidden = [options.hidden] if options.hidden else []
         self.experts = PerFeature(
-            {n: Expert(dims[n], options.hidden, options.classes) for n in sorted(dims)}
+            {name: Expert(dims[name], hidden, options.classes) for name in sorted(dims)}
         )
         prior = torch.full((options.classes,), 1 / options.classes)
         self.register_buffer("log_prior", prior.log())

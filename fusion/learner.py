@@ -48,7 +48,7 @@ def train(
     report: Callable[[Point], None] = lambda point: None,
     device: torch.device | str = "cpu",
 ) -> History:
-    """Reductions, the loop, calibration: everything from a built fusion to one that is ready.
+    """Reductions, the loop, closing, calibration: everything from a built fusion to one that is ready.
 
     A fusion with a closed form has no parameters, and the loop nothing to do. With a checkpoint
     that already exists the reductions are not repeated: their results are among the weights.
@@ -56,11 +56,14 @@ def train(
     started = checkpoint is not None and checkpoint.load() is not None
     if not started:
         for reduction in [] if frozen else fusion.reductions():
-            reduce(reduction, feed.training(0, recipe.batch))
+            reduce(reduction, feed.once(recipe.batch))
         for reduction in objective.reductions(fusion):  # of what the fusion gives from now on
-            reduce(reduction, feed.training(0, recipe.batch))
+            reduce(reduction, feed.once(recipe.batch))
     learner = FusionLearner(fusion, objective, frozen=frozen)
     history = fit(learner, feed, recipe, checkpoint=checkpoint, report=report, device=device)
+    if not frozen:
+        for reduction in objective.closing(fusion):
+            reduce(reduction, (b.to(device) for b in feed.training(0, recipe.batch)))
     with torch.no_grad():
         objective.calibrate(fusion, (b.to(device) for b in feed.validation(recipe.batch)))
     return history

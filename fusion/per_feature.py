@@ -9,6 +9,8 @@ from typing import Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
+from fusion.compaction import apply
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -32,8 +34,12 @@ class PerFeature(nn.Module, Generic[M]):
         return iter(self.names)
 
     def forward(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Apply to each feature its own module: {name: (B, D_name)} -> {name: (B, D)}."""
-        return {name: self[name](values[name]) for name in self.names}
+        """Apply to each feature its own module: {name: (B, D_name)} -> {name: (B, D)}.
+
+        Given the `Values` a fusion hands to `fuse`, absent rows share one computation (see
+        `fusion.compaction`): a module must treat every row apart.
+        """
+        return {name: apply(self[name], values, name) for name in self.names}
 
 
 class ParameterPerFeature(nn.Module):

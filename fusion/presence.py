@@ -57,9 +57,19 @@ def masked(
     return values, masks
 
 
+def any_step(mask: Tensor) -> Tensor:
+    """Which records have the feature at all: (B,) as it is, (B, T) where any step is there. -> (B,)"""
+    return mask if mask.dim() == 1 else mask.any(dim=1)
+
+
 def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
     """One tensor per feature, (B, ...) each -> (B, M, ...), features by name."""
     return torch.stack([tensors[name] for name in sorted(tensors)], dim=1)
+
+
+def masked_sum(values: Tensor, present: Tensor) -> Tensor:
+    """The sum over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
+    return torch.where(present[..., None], values, 0).sum(dim=1)
 
 
 def anything(present: Mapping[str, Tensor]) -> Tensor:
@@ -67,15 +77,9 @@ def anything(present: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([any_step(mask) for mask in present.values()]).any(dim=0)
 
 
-def any_step(mask: Tensor) -> Tensor:
-    """A sequence is there when any of its steps is. (B,) or (B, T) -> (B,)"""
-    return mask if mask.dim() == 1 else mask.any(dim=1)
-
-
 def masked_mean(values: Tensor, present: Tensor) -> Tensor:
     """The mean over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
-    total = torch.where(present[..., None], values, 0).sum(dim=1)
-    return total / present.sum(dim=1, keepdim=True).clamp_min(1)
+    return masked_sum(values, present) / present.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:

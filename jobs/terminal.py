@@ -48,7 +48,7 @@ class Bars:
     def __init__(self) -> None:
         self._console = console(stderr=True)
         self._bars: Progress | None = None
-        self._name = ""
+        self._name, self._unit = "", "rows"
         self._total = self._done = self._failed = self._new = 0
         self._started = self._told = 0.0
 
@@ -67,9 +67,9 @@ class Bars:
         if self._bars:
             self._bars.stop()
 
-    def stage(self, name: str, total: int, done: int = 0) -> None:
+    def stage(self, name: str, total: int, done: int = 0, unit: str = "rows") -> None:
         """A stage begins."""
-        self._name, self._total, self._done = name, total, done
+        self._name, self._total, self._done, self._unit = name, total, done, unit
         self._failed = self._new = 0
         self._started = self._told = time.monotonic()
         if self._bars:
@@ -77,9 +77,9 @@ class Bars:
                 self._bars.stop_task(task)
             self._task = self._bars.add_task(name, total=total, completed=done, text="starting")
         else:
-            self.say(f"{name}: {total - done:,} rows to do, {done:,} done before")
+            self.say(f"{name}: {total - done:,} {unit} to do, {done:,} done before")
 
-    def advance(self, rows: int, failed: int = 0) -> None:
+    def advance(self, rows: int, failed: int = 0, note: str = "") -> None:
         """More rows are done."""
         self._done += rows
         self._new += rows
@@ -87,9 +87,11 @@ class Bars:
         now = time.monotonic()
         rate = self._new / max(now - self._started, 1e-9)
         left = (self._total - self._done) / rate if rate else 0
-        text = f"{self._done:,}/{self._total:,} rows  {rate:,.0f} rows/s  {duration(left)} left"
+        unit = self._unit
+        text = f"{self._done:,}/{self._total:,} {unit}  {rate:,.0f} {unit}/s  {duration(left)} left"
         if self._failed:
             text += f"  {self._failed:,} failed"
+        text += f"  {note}" if note else ""
         if self._bars:
             self._bars.update(self._task, completed=self._done, text=text)
         elif now - self._told >= _EVERY or self._done == self._total:

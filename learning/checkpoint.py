@@ -24,7 +24,7 @@ class Checkpoint:
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Replace the file; a crash at any moment leaves the earlier one or this one, whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary = self.path.with_name(f".tmp-{os.getpid()}-{self.path.name}")
         contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         save_file(contiguous, temporary, metadata={"state": json.dumps(dict(state))})
         with open(temporary, "rb") as file:

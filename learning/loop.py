@@ -42,8 +42,14 @@ class Learner(Protocol):
 class Feed(Protocol):
     """Batches of one worker. All workers get the same number of them."""
 
-    def training(self, epoch: int, rows: int) -> Iterator[Any]:
-        """The training rows in the order of this epoch, in batches of `rows`; never empty."""
+    def training(self, epoch: int, rows: int, skip: int = 0) -> Iterator[Any]:
+        """The training rows in the order of this epoch, in batches of `rows`; never empty.
+
+        skip: batches of the epoch to leave out at its beginning, where a run goes on.
+        """
+
+    def once(self, rows: int) -> Iterator[Any]:
+        """Every training row once, for statistics; the workers' shares together are all of them."""
 
     def validation(self, rows: int) -> Iterator[Any]:
         """The validation rows; nothing where there are none."""
@@ -149,11 +155,9 @@ class _Run:
         self._resume()
         self.learner.module.train()
         while self.optimisers and not self._done():
-            for number, batch in enumerate(self.feed.training(self.epoch, self.recipe.batch)):
-                if number < self.used:
-                    continue
+            for batch in self.feed.training(self.epoch, self.recipe.batch, self.used):
                 self._update(batch.to(self.device))
-                self.step, self.used = self.step + 1, number + 1
+                self.step, self.used = self.step + 1, self.used + 1
                 if self.step % self.recipe.evaluate == 0 or self.step == self.recipe.steps:
                     self._look()
                 if self._done():

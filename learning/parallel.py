@@ -1,4 +1,4 @@
-"""Data-parallel training in three functions; with one worker they do nothing.
+"""Data-parallel training in a few functions; with one worker they do nothing.
 
 Plain collectives instead of a wrapper module: a learner may call any method of its modules, and a
 parameter that a batch did not touch simply contributes zero.
@@ -59,3 +59,37 @@ def gather(value: Any) -> list[Any]:
     found: list[Any] = [None] * world()
     dist.all_gather_object(found, value)
     return found
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows of all workers in order of rank: (B_k, ...) -> (sum of B_k, ...), gradients included.
+
+    The backward pass adds up what every worker's loss says about these rows. So a loss of all rows,
+    computed alike by everybody, has after `average_gradients` the gradient of one big worker.
+    """
+    return rows if world() == 1 else _GatherRows.apply(rows)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.sizes = _sizes(rows)
+        # Collectives want equal shapes, and the last batch of a worker may be shorter.
+        padded = rows.new_zeros((max(ctx.sizes), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        found = [torch.empty_like(padded) for _ in ctx.sizes]
+        dist.all_gather(found, padded)
+        return torch.cat([part[:size] for part, size in zip(found, ctx.sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total.split(ctx.sizes)[rank()]
+
+
+def _sizes(rows: Tensor) -> list[int]:
+    mine = torch.tensor([len(rows)], device=rows.device)
+    found = [torch.empty_like(mine) for _ in range(world())]
+    dist.all_gather(found, mine)
+    return [int(size) for size in found]

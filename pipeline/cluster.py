@@ -174,20 +174,28 @@ def check_placeable(resources: Resources, *, remote: bool, say: Callable[[str], 
 
 
 def once(
-    function: Callable[..., Any], arguments: Sequence[Any], resources: Resources, what: str
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    resources: Resources,
+    what: str,
+    *,
+    tries: int = 1,
+    patience: float | None = _REMOTE_WAIT,
 ) -> Any:
     """One call of a function on a worker with these resources; `what` begins the message if it fails.
+
+    tries: new workers after one has died. patience: seconds that it may take; None: any time.
 
     Raises:
         PolyfuseError: of the work itself, or no node took it, or the worker died or raised.
     """
     import ray
 
-    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=1)(function)
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=tries)(function)
     reference = task.remote(*arguments)
-    if not ray.wait([reference], timeout=_REMOTE_WAIT)[0]:
+    if not ray.wait([reference], timeout=patience)[0]:
         raise PolyfuseError(
-            f"{what}: no node with {resources} took it within {_REMOTE_WAIT:.0f} s; add such a node"
+            f"{what}: no node with {resources} took it within {patience:.0f} s; add such a node"
         )
     return result(reference, what)
 

@@ -1,8 +1,9 @@
 """Fusing stored features: one shard, one model, one vector per record."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,11 @@ from encoders.base import Identity
 from fusion.base import Fusion
 from pipeline import files, schemas
 from pipeline.config import RunConfig
-from pipeline.models import inputs
+from pipeline.models import WEIGHTS, Record, inputs
 from pipeline.store import PartFile
+from pipeline.vectors import rows_of, tensors
 
-_ROWS = 4096  # records fused at a time
+_ROWS, _ROWS_OF_SEQUENCES = 4096, 256  # records fused at a time
 
 
 def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> Identity:
@@ -26,33 +28,35 @@ def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) 
     dims = {name: identities[name].dim for name in inputs(config, model)}
     own = config.models[model]
     built = fusion.build(own.name, dims, **own.options)
-    settings = {"inputs": {n: identities[n].digest for n in dims}, "options": own.options}
-    return Identity(own.name, built.dim, "", settings)
+    return Identity(own.name, built.dim, "", identity_settings(own.options, dims, identities))
+
+
+def identity_settings(
+    options: Mapping[str, Any], names: Iterable[str], identities: Mapping[str, Identity]
+) -> dict[str, Any]:
+    """The part of a model's identity that its weights do not say."""
+    return {"inputs": {name: identities[name].digest for name in names}, "options": dict(options)}
 
 
 def save_model(
     run: Path, config: RunConfig, model: str, identities: Mapping[str, Identity]
 ) -> None:
-    """RUN/models/<model>/: config.json and model.safetensors."""
+    """RUN/models/<model>/ of a model that needs no training: config.json and model.safetensors."""
     own = config.models[model]
     dims = {name: identities[name].dim for name in inputs(config, model)}
-    built = fusion.build(own.name, dims, **own.options)
-    description = {
-        "name": own.name,
-        "dims": dims,
-        "options": own.options,
-        "identity": dataclasses.asdict(identities[model]),
-    }
-    folder = run / "models" / model
-    files.publish(folder / "model.safetensors", save(built.state_dict()))
-    files.publish(folder / "config.json", files.to_json(description))
+    weights = save(fusion.build(own.name, dims, **own.options).state_dict())
+    files.publish(run / "models" / model / WEIGHTS, weights)
+    digests = {WEIGHTS: hashlib.sha256(weights).hexdigest()}
+    Record(own.name, dims, own.options, identities[model], digests, inputs=tuple(dims)).write(
+        run, model
+    )
 
 
 def load_model(folder: Path) -> Fusion:
     """Build a saved model and load its weights."""
     description = files.read_json(folder / "config.json")
     model = fusion.build(description["name"], description["dims"], **description["options"])
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.load_state_dict(load_file(folder / WEIGHTS))
     return model.eval()
 
 
@@ -60,10 +64,12 @@ def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
     """Read the input parts of one shard and give its fused table."""
     tables = {name: pq.read_table(run / part.folder / part.name) for name, part in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
-    matrices = {name: schemas.matrix_of(table["vector"]) for name, table in tables.items()}
+    sequences = model.takes_sequences
+    columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}
+    step = _ROWS_OF_SEQUENCES if sequences else _ROWS
     blocks = [
-        _forward(model, {n: (m[i : i + _ROWS], v[i : i + _ROWS]) for n, (m, v) in matrices.items()})
-        for i in range(0, max(len(ids), 1), _ROWS)
+        _forward(model, {n: (x[i : i + step], v[i : i + step]) for n, (x, v) in columns.items()})
+        for i in range(0, max(len(ids), 1), step)
     ]
     return _table(ids, blocks, model.dim)
 
@@ -71,8 +77,9 @@ def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
 def _forward(
     model: Fusion, batch: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    features = {name: torch.tensor(matrix) for name, (matrix, _) in batch.items()}
-    present = {name: torch.tensor(valid) for name, (_, valid) in batch.items()}
+    given = {name: tensors(rows, valid) for name, (rows, valid) in batch.items()}
+    features = {name: values for name, (values, _) in given.items()}
+    present = {name: mask for name, (_, mask) in given.items()}
     with torch.inference_mode():
         output = model(features, present)
     found = {

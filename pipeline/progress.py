@@ -6,12 +6,12 @@ from typing import Protocol
 class Progress(Protocol):
     """Told by the driver, in this order: stage, advance ..., stage, ..."""
 
-    def stage(self, name: str, total: int, done: int = 0) -> None:
+    def stage(self, name: str, total: int, done: int = 0, unit: str = "rows") -> None:
         """A stage of `total` rows begins; `done` of them were finished by an earlier command."""
         ...
 
-    def advance(self, rows: int, failed: int = 0) -> None:
-        """So many more rows are done, and so many of them failed."""
+    def advance(self, rows: int, failed: int = 0, note: str = "") -> None:
+        """So many more rows are done, and so many of them failed; `note`: how it goes, in a word."""
         ...
 
     def say(self, text: str) -> None:
@@ -22,10 +22,10 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def stage(self, name: str, total: int, done: int = 0) -> None:
+    def stage(self, name: str, total: int, done: int = 0, unit: str = "rows") -> None:
         """Ignored."""
 
-    def advance(self, rows: int, failed: int = 0) -> None:
+    def advance(self, rows: int, failed: int = 0, note: str = "") -> None:
         """Ignored."""
 
     def say(self, text: str) -> None:

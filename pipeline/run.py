@@ -1,4 +1,4 @@
-"""A run from the configuration to the index: plan -> extract -> fuse -> index.
+"""A run from the configuration to the index: plan -> extract -> fit -> fuse -> index.
 
 The same command continues where an earlier one stopped, after any end of it. Only this module
 holds the lease, publishes snapshots and removes garbage; the workers do the rest.
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, expression, files, garbage, probe, reach, todo
+from encoders.base import Identity
+from pipeline import cluster, expression, files, garbage, models, probe, reach, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import PolyfuseError
@@ -41,7 +42,7 @@ from pipeline.status import Status, read_status
 from pipeline.store import PartFile, publish_snapshot
 from pipeline.units import Job, Unit
 
-STAGES = ("extract", "fuse", "index")
+STAGES = ("extract", "fit", "fuse", "index")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Options:
     update: bool = False
     restart: bool = False
     retry: bool = False
+    again: bool = False  # train models anew that are trained already
     address: str | None = None
 
 
@@ -81,7 +83,7 @@ def run(
     config = with_dims(config, source)
     there = (folder / "config.yaml").exists() and not options.restart
     earlier = load_saved(folder) if there else None
-    saved = describe(config, earlier.settings if earlier else {})
+    saved = describe(config, earlier.settings if earlier else {}, folder if there else None)
     if earlier and not options.update:
         refuse_changes(earlier, saved)
     with Holder(folder) as lease:
@@ -101,11 +103,18 @@ def source_spec(config: RunConfig) -> SourceSpec:
     return SourceSpec(config.source.path, config.source.id, dict(config.source.types), columns)
 
 
-def describe(config: RunConfig, known: Mapping[str, Setting]) -> SavedRun:
-    """Identities of everything the configuration names; settings as far as they are known."""
+def describe(config: RunConfig, known: Mapping[str, Setting], run: Path | None = None) -> SavedRun:
+    """Identities of everything the configuration names; settings as far as they are known.
+
+    Models that are to be trained, and are not yet, have none.
+    """
     identities = {feature.name: identify_feature(feature) for feature in config.features()}
     for model in config.models:
-        identities[model] = identify_model(config, model, identities)
+        if models.wanted(config, model).objective is None:
+            if all(name in identities for name in models.inputs(config, model)):
+                identities[model] = identify_model(config, model, identities)
+        elif run and (found := models.trained_identity(run, config, model, identities)):
+            identities[model] = found
     settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
     for feature in config.features():
         if config.precision != "auto" and is_network(feature):
@@ -139,8 +148,8 @@ class _Command:
             self._settle()
             if "extract" in self.options.stages:
                 self._extract(plan)
-            if "fuse" in self.options.stages:
-                self._fuse(plan)
+            if {"fit", "fuse"} & set(self.options.stages):
+                self._learn(plan)
             self._finish(plan)
             if "index" in self.options.stages:
                 self._index()
@@ -167,9 +176,13 @@ class _Command:
 
     def _settle(self) -> None:
         """Fix device and precision of features that are new, then save the configuration."""
-        path = self.folder / "config.yaml"
-        earlier = load_saved(self.folder) if path.exists() else None
+        there = (self.folder / "config.yaml").exists()
+        earlier = load_saved(self.folder) if there else None
         self.saved = settle(self.saved, earlier, self._choose)
+        self._save()
+
+    def _save(self) -> None:
+        path = self.folder / "config.yaml"
         text = self.saved.to_yaml().encode()
         if not path.exists() or path.read_bytes() != text:
             files.publish(path, text)
@@ -217,16 +230,66 @@ class _Command:
         list(self._do("records", left, cluster.Resources(), plan.totals.records))
         budget.check()
 
-    def _fuse(self, plan: Plan) -> None:
-        for model in self.saved.config.models:
+    def _learn(self, plan: Plan) -> None:
+        """Fit and fuse model by model: a later one may take the vectors of an earlier one."""
+        config, stages = self.saved.config, self.options.stages
+        done = todo.Done.scan(self.ledger)
+        if any(todo.extract_left(plan, done, self.saved)):
+            raise PolyfuseError(
+                "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
+            )
+        trained = models.trained_models(config) if "fit" in stages else []
+        if trained:
+            self._split(plan, done)
+        needed = {name for model in trained for name in models.wanted(config, model).inputs}
+        for model in [*config.models, *([models.HEAD] if models.HEAD in trained else [])]:
+            if model in trained:
+                self._fit(plan, model)
+            if model != models.HEAD and ("fuse" in stages or model in needed):
+                self._fuse(plan, model)
+
+    def _split(self, plan: Plan, done: todo.Done) -> None:
+        label = self.saved.config.label
+        digest = files.sha256_of(Path(label.file)) if label and label.file else None
+        units = list(todo.split_units(plan, done, self.saved, digest))
+        list(self._do("split", units, cluster.Resources(), plan.totals.records))
+
+    def _fit(self, plan: Plan, model: str) -> None:
+        from pipeline.fit.stage import Fitting  # torch
+
+        started = time.monotonic()
+        fitting = Fitting(
+            self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
+        )
+        record = fitting.fit(model, plan, todo.Done.scan(self.ledger))
+        self._identify(model, record.identity)
+        self.seconds[f"fit {model}"] += time.monotonic() - started
+
+    def _place(self) -> tuple[cluster.Resources, str]:
+        self._connect()
+        device = "cuda" if self._has_cuda else "cpu"
+        resources = cluster.resources_on(device)
+        remote = cluster.is_remote(self.options.address)
+        cluster.check_placeable(resources, remote=remote, say=self.progress.say)
+        return resources, device
+
+    def _identify(self, model: str, identity: Identity) -> None:
+        """A model that is trained has an identity, and so have those that only waited for it."""
+        if model == models.HEAD or self.saved.identities.get(model) == identity:
+            return
+        self.saved = describe(self.saved.config, self.saved.settings, self.folder)
+        self._save()
+
+    def _fuse(self, plan: Plan, model: str) -> None:
+        if model not in self.saved.identities:
+            raise PolyfuseError(
+                f"{model} is not trained as the configuration asks: `polyfuse fit CONFIG` trains "
+                "it (`polyfuse run` does everything)"
+            )
+        if models.wanted(self.saved.config, model).objective is None:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
-            done = todo.Done.scan(self.ledger)
-            if any(todo.extract_left(plan, done, self.saved)):
-                raise PolyfuseError(
-                    "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
-                )
-            units = list(todo.fuse_units(plan, done, self.saved, model))
-            list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
+        units = list(todo.fuse_units(plan, todo.Done.scan(self.ledger), self.saved, model))
+        list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
 
     def _do(
         self, stage: str, units: Sequence[Unit], resources: cluster.Resources, total: int
@@ -281,7 +344,7 @@ class _Command:
 
 
 _OURS = (
-    "config.yaml plan ledger records features errors fused restored models graph index snapshots "
+    "config.yaml plan ledger records features errors split fused restored models graph index snapshots "
     "snapshot.json report.html"
 ).split()
 

@@ -1,5 +1,6 @@
 """How far a run is: read from the plan and the ledger alone, without Ray."""
 
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,10 +8,11 @@ from pathlib import Path
 
 from pipeline import files, records
 from pipeline.ledger import Ledger
+from pipeline.models import HEAD, PROGRESS, Record, trained_models
 from pipeline.plan import Plan
-from pipeline.saved import load_saved
+from pipeline.saved import SavedRun, load_saved
 from pipeline.todo import count_items
-from pipeline.units import RECORDS, extract_unit, fuse_unit
+from pipeline.units import RECORDS, SPLIT, extract_unit, fuse_unit
 
 _RECENT = 60.0  # seconds over which the rate is taken
 
@@ -34,6 +36,17 @@ class Stage:
 
 
 @dataclass
+class ModelStatus:
+    """One model that learns. step: of the kept weights, or how far a training has come; valid: their loss."""
+
+    name: str
+    state: str  # trained | training | not trained
+    step: int = 0
+    steps: int = 0
+    valid: float | None = None
+
+
+@dataclass
 class Status:
     """The whole run."""
 
@@ -42,6 +55,7 @@ class Status:
     outcomes: dict[str, int]
     stages: list[Stage]
     indexes: list[str]
+    models: list[ModelStatus] = field(default_factory=list)
 
     @property
     def pending(self) -> int:
@@ -61,7 +75,8 @@ def read_status(run: Path) -> Status:
     live = {shard.number for shard in plan.shards()}
     total = plan.totals.records
     wanted = {extract_unit(modality): saved.work(modality) for modality in saved.config.modalities}
-    names = [*wanted, RECORDS, *(fuse_unit(model) for model in saved.config.models)]
+    derived = [RECORDS, SPLIT] if trained_models(saved.config) else [RECORDS]
+    names = [*wanted, *derived, *(fuse_unit(model) for model in saved.config.models)]
     stages = {name: Stage(name, total) for name in names}
     outcomes: Counter[str] = Counter({name: 0 for name in records.OUTCOMES})
     recent: Counter[str] = Counter()
@@ -86,7 +101,19 @@ def read_status(run: Path) -> Status:
             recent[marker.unit] += marker.rows
     for name, rows in recent.items():
         stages[name].rate = rows / _RECENT
-    return Status(run, total, dict(outcomes), list(stages.values()), _indexes(run))
+    models = [_model(run, saved, name) for name in trained_models(saved.config)]
+    return Status(run, total, dict(outcomes), list(stages.values()), _indexes(run), models)
+
+
+def _model(run: Path, saved: SavedRun, name: str) -> ModelStatus:
+    progress, record = run / "models" / name / PROGRESS, Record.read(run, name)
+    with contextlib.suppress(OSError, ValueError):  # none, or it has just finished
+        now = files.read_json(progress)
+        return ModelStatus(name, "training", now["step"], now["steps"], now["valid"])
+    if record is None or record.trained is None or not (name == HEAD or name in saved.identities):
+        return ModelStatus(name, "not trained")
+    trained = record.trained
+    return ModelStatus(name, "trained", trained.step, trained.steps, trained.valid)
 
 
 def _indexes(run: Path) -> list[str]:
@@ -114,5 +141,6 @@ def to_json(status: Status) -> dict[str, object]:
             }
             for stage in status.stages
         ],
+        "models": [vars(model) for model in status.models],
         "indexes": status.indexes,
     }

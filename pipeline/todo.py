@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline import records
+from pipeline.files import short_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import folder_of, inputs, work_digest
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile
-from pipeline.units import RECORDS, Unit, extract_unit, fuse_unit
+from pipeline.units import RECORDS, SPLIT, Unit, extract_unit, fuse_unit
 
 
 @dataclass
@@ -107,6 +108,25 @@ def records_unit(saved: SavedRun, ledger: Ledger, shard: Shard) -> Unit | None:
     if latest and latest.work == work:
         return None
     return Unit(RECORDS, shard, work, revision=latest.revision + 1 if latest else 0)
+
+
+def split_units(plan: Plan, done: Done, saved: SavedRun, label_file: str | None) -> Iterator[Unit]:
+    """The shards whose records don't know yet, or no longer, to which part of the split they belong.
+
+    label_file: sha256 of the file that the labels are in.
+    """
+    label = saved.config.label
+    for shard in plan.shards():
+        work = short_digest(
+            {
+                "split": saved.config.split.model_dump(),
+                "label": label.model_dump(include={"column", "id"}) if label else None,
+                "file": label_file,
+                "records": done.parts[shard.number, RECORDS].sha256,
+            }
+        )
+        if not done.is_done(shard.number, SPLIT, work):
+            yield Unit(SPLIT, shard, work, done.next_revision(shard.number, SPLIT))
 
 
 def fuse_units(plan: Plan, done: Done, saved: SavedRun, model: str) -> Iterator[Unit]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.lease import Lease
+from pipeline.models import trained_models
 from pipeline.plan import Shard
 from pipeline.saved import SavedRun
 from pipeline.sources import SourceSpec
@@ -20,13 +21,14 @@ def fuse_unit(model: str) -> str:
     return f"fuse.{model}"
 
 
-RECORDS = "records"
+RECORDS, SPLIT = "records", "split"
 
 
 def all_units(config: RunConfig) -> set[str]:
     """The ledger's names of everything that a configuration asks for."""
     extracted = {extract_unit(modality) for modality in config.modalities}
-    return extracted | {RECORDS} | {fuse_unit(model) for model in config.models}
+    derived = {RECORDS, SPLIT} if trained_models(config) else {RECORDS}
+    return extracted | derived | {fuse_unit(model) for model in config.models}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Unit:
 
     @property
     def kind(self) -> str:
-        """extract, records or fuse."""
+        """extract, records, split or fuse."""
         return self.name.partition(".")[0]
 
     @property

@@ -3,7 +3,7 @@
 Checked, per shard and for the run: digests and row counts of every part; the accounting law,
 records = ok + partial + failed + filtered (+ pending), each record exactly once and in the same
 order in every folder; every missing vector explained by exactly one error row; index ids against
-rows. Ray is not needed.
+rows; models against the digests in their records. Ray is not needed.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from pipeline import files, garbage, records
 from pipeline.index.build import verify_index
 from pipeline.lease import Holder
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
+from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
 from pipeline.units import RECORDS, extract_unit
@@ -31,6 +32,7 @@ class Audit:
     pending: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     indexes: int = 0
+    models: int = 0
     garbage: list[str] = field(default_factory=list)
     cleaned: int = 0
     problems: list[str] = field(default_factory=list)
@@ -51,6 +53,8 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     for pointer in sorted((run / "index").glob("*/current.json")):
         audit.indexes += 1
         audit.problems += verify_index(run, pointer.parent.name)
+    for model in [*saved.config.models, HEAD]:
+        audit.problems += _check_model(run, model, audit)
     if clean:
         with Holder(run):
             audit.cleaned = garbage.collect(run, ledger, saved.config)
@@ -138,6 +142,18 @@ def _explained(run: Path, marker: Marker) -> Counter[tuple[str, str]]:
     table = _read(run, marker, "errors")
     rows = table.select(["record_id", "feature"]).to_pylist() if table is not None else []
     return Counter((row["record_id"], row["feature"]) for row in rows)
+
+
+def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
+    record = Record.read(run, model)
+    if record is None:
+        return  # not fused or trained yet
+    audit.models += 1
+    for name in record.damaged(run / "models" / model):
+        yield (
+            f"models/{model}/{name}: missing, or its bytes are not those that were written; "
+            "`polyfuse fit CONFIG` trains it anew"
+        )
 
 
 def _read(run: Path, marker: Marker, folder: str) -> "pq.Table | None":

@@ -28,7 +28,7 @@ from pipeline.plan import Plan
 from pipeline.sources import open_source
 from pipeline.store import PartFile, write_part
 from pipeline.todo import count_items, records_unit
-from pipeline.units import Job, Unit, extract_unit
+from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
 
 _TRACE = "POLYFUSE_TRACEBACK" in os.environ
 
@@ -45,13 +45,19 @@ class Worker:
         self.schema = Plan.open(job.plan).schema
         self._encoders: dict[str, Encoder] = {}
         self._fusions: dict[str, Any] = {}
+        self._label_file: Any = None
 
     def run(self, unit: Unit) -> dict[str, Any]:
         """Do one unit and whatever it completes; returns a small report for the driver."""
         marker = self.ledger.latest(unit.shard.number, unit.name)
         # Ray repeats all units of a task whose worker died, those that were committed too.
         if marker is None or (marker.work, marker.revision) != (unit.work, unit.revision):
-            work = {"extract": self._extract, "records": self._records, "fuse": self._fuse}
+            work = {
+                "extract": self._extract,
+                "records": self._records,
+                "split": self._split,
+                "fuse": self._fuse,
+            }
             marker = work[unit.kind](unit, time.monotonic())
         report = _report(marker)
         if unit.kind == "extract":
@@ -132,6 +138,21 @@ class Worker:
         table, errors, letters = records.derive(rows, self.schema, states)
         part = write_part(self.job.run, "records", unit.shard.number, table)
         return self._commit(unit, [part], errors, {"outcome": letters}, table.num_rows, started)
+
+    def _split(self, unit: Unit, started: float) -> Marker:
+        from pipeline.fit import labels, split
+
+        marker = self.ledger.latest(unit.shard.number, RECORDS)
+        assert marker is not None, "split before records are there"
+        part = marker.file(RECORDS)
+        table = pq.read_table(self.job.run / part.folder / part.name)
+        own = self.config.label
+        if own and own.file and self._label_file is None:
+            self._label_file = labels.read_file(own, self.config.source.id)
+        values = labels.values_of(table, own, self._label_file) if own else None
+        table = split.derive(table, self.config.split, values)
+        written = write_part(self.job.run, SPLIT, unit.shard.number, table)
+        return self._commit(unit, [written], Errors(), {}, table.num_rows, started)
 
     def _fuse(self, unit: Unit, started: float) -> Marker:
         from pipeline.fuse import fuse, load_model  # torch: extraction may not need it

@@ -26,10 +26,11 @@ def write_run(
     concat: bool = False,
     weights: dict[str, float] | None = None,
     ids: list[str] | None = None,
+    models: dict[str, np.ndarray] | None = None,
 ) -> Snapshot:
     """records/, features/ and, where wanted, fused/concat/ of a run, and its snapshot.
 
-    features: (N, D) each; a row with NaN in it is absent.
+    features: (N, D) each; a row with NaN in it is absent. models: the fused vectors of others.
     """
     sequences = sequences or {}
     count = len(next(iter([*features.values(), *sequences.values()])))
@@ -38,7 +39,10 @@ def write_run(
     valid = {name: np.isfinite(matrix).all(axis=1) for name, matrix in features.items()}
     valid |= {name: np.array([s is not None for s in rows]) for name, rows in sequences.items()}
     if concat:
-        features = features | {"": fused(features, valid, weights or {})}
+        models = (models or {}) | {"concat": fused(features, valid, weights or {})}
+    folders = {f"features/{name}": (matrix, valid[name]) for name, matrix in features.items()}
+    for name, matrix in (models or {}).items():
+        folders[f"fused/{name}"] = matrix, np.ones(count, bool)
     parts = []
     for number, start in enumerate(range(0, count, shard)):
         rows = slice(start, min(count, start + shard))
@@ -50,10 +54,8 @@ def write_run(
             "present": pa.array(present, pa.list_(pa.string())),
         } | {name: pa.array(values[rows]) for name, values in metadata.items()}
         parts.append((number, write_part(run, "records", number, pa.table(columns))))
-        for name, matrix in features.items():
-            folder = f"features/{name}" if name else "fused/concat"
-            mask = valid.get(name, np.ones(count, bool))[rows]
-            vectors = schemas.vectors_array(matrix[rows], mask)
+        for folder, (matrix, mask) in folders.items():
+            vectors = schemas.vectors_array(matrix[rows], mask[rows])
             table = pa.table({"record_id": record_ids, "vector": vectors})
             parts.append((number, write_part(run, folder, number, table)))
         for name, lists in sequences.items():

@@ -25,9 +25,12 @@ TRAINED = [name for name in NAMES if fusion.FUSIONS[name].objective is not None]
 CASES = [(name, count) for name in NAMES for count in COUNTS]
 
 
+# What options can't be built without, what must agree with the targets, what would take long.
+OPTIONS = {"classes": CLASSES, "sketch": 1024}
+
+
 def options_of(found):
-    """What an options dataclass can't be built without, or must agree with the targets."""
-    return {"classes": CLASSES} if "classes" in {f.name for f in dataclasses.fields(found)} else {}
+    return {f.name: OPTIONS[f.name] for f in dataclasses.fields(found) if f.name in OPTIONS}
 
 
 def build(name, dims, seed=0):
@@ -36,8 +39,8 @@ def build(name, dims, seed=0):
     try:
         return fusion.build(name, dims, **options_of(fusion.options_type(name)))
     except ValueError as error:
-        assert len(dims) != 2, "every fusion takes two features"
-        assert re.search(r"features?\b", str(error)), error
+        if len(dims) == 2 or not re.search(r"features?\b", str(error)):
+            raise
         pytest.skip(str(error))
 
 
@@ -49,8 +52,9 @@ def objective_of(name, model, seed=1):
     return objectives.build(chosen, model, **options_of(objectives.target(chosen).Options))
 
 
-def records(dims, repeat=8, seed=0):
-    features, present = every_pattern(dims, repeat, seed)
+def records(dims, repeat=None, seed=0):
+    """Every presence pattern, 64 records of them unless said otherwise."""
+    features, present = every_pattern(dims, repeat or 64 >> len(dims), seed)
     rows = len(next(iter(present.values())))
     return Batch(features, present, torch.arange(rows) % CLASSES)
 
@@ -109,7 +113,7 @@ def test_the_table_and_the_docstring_say_what_a_user_must_know(name):
     model = build(name, first(2))
     assert ("sequences" in entry.needs) == model.takes_sequences
     doc = inspect.getdoc(type(model))
-    assert re.search(r"(?i)all[- ]absent", doc), "say what a record without any feature gives"
+    assert re.search(r"(?i)all[-\s]+absent", doc), "say what a record without any feature gives"
     assert entry.objective or not list(model.parameters())
 
 
@@ -241,9 +245,12 @@ def test_a_file_holds_all_that_decides_the_output(name, count, tmp_path):
     assert torch.equal(one, two)
 
 
-@pytest.mark.parametrize(("name", "count"), [c for c in CASES if c[0] in TRAINED])
+@pytest.mark.parametrize(("name", "count"), [c for c in CASES if c[0] in TRAINED and c[1] > 1])
 def test_every_parameter_learns(name, count):
-    """Property e, second half: a finite non-zero gradient, and other values after the first steps."""
+    """Property e, second half: a finite non-zero gradient, and other values after the first steps.
+
+    From two features on: weights that choose among features have nothing to choose with one.
+    """
     dims = first(count)
     model, batch = build(name, dims), records(dims)
     for reduction in model.reductions():

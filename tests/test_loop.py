@@ -147,8 +147,8 @@ class Shares:
         for batch in batches:
             yield batch.rows(torch.arange(parallel.rank(), len(batch), parallel.world()))
 
-    def training(self, epoch, rows):
-        return self._share(self.whole.training(epoch, rows))
+    def training(self, epoch, rows, skip=0):
+        return self._share(self.whole.training(epoch, rows, skip))
 
     def validation(self, rows):
         return self._share(self.whole.validation(rows))

@@ -27,6 +27,22 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "reconstruct": ObjectiveEntry(
         "fusion.objectives.reconstruct:Reconstruct", "each present feature from the fused vector"
     ),
+    "infonce": ObjectiveEntry(
+        "fusion.coordinated.contrastive:InfoNCE", "views of a record find each other in the batch"
+    ),
+    "siglip": ObjectiveEntry(
+        "fusion.coordinated.contrastive:SigLIP", "every pair of views judged by itself"
+    ),
+    "dcca": ObjectiveEntry("fusion.coordinated.correlation:DCCA", "correlated views, by pairs"),
+    "dgcca": ObjectiveEntry(
+        "fusion.coordinated.correlation:DGCCA", "correlated views, all at once"
+    ),
+    "barlow-twins": ObjectiveEntry(
+        "fusion.coordinated.redundancy:BarlowTwins", "views alike, coordinates uncorrelated"
+    ),
+    "vicreg": ObjectiveEntry(
+        "fusion.coordinated.redundancy:VICReg", "views alike, coordinates varying and uncorrelated"
+    ),
     "classify": ObjectiveEntry(
         "fusion.objectives.classify:Classify",
         "one class of several, calibrated",
@@ -44,6 +60,9 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
         "fusion.objectives.experts:Experts",
         "each feature's own classifier; for decision-mean and decision-product",
         needs=frozenset({"labels"}),
+    ),
+    "elbo": ObjectiveEntry(
+        "fusion.objectives.elbo:ELBO", "evidence lower bound of a fusion with a posterior"
     ),
 }
 

@@ -45,5 +45,9 @@ class Objective(nn.Module):
         """What one pass each over the training part settles before training, the fusion's own first."""
         return []
 
+    def closing(self, fusion: Fusion) -> list[Reduction]:
+        """What one pass each over the training part settles after training."""
+        return []
+
     def calibrate(self, fusion: Fusion, batches: Iterable[Batch]) -> None:
         """Settle on the validation part, after training, what training must not (temperatures)."""

@@ -12,7 +12,7 @@ from fusion.presence import anything
 from fusion.scaling import Standardise
 from learning import moments
 from learning.calibration import collect
-from learning.layers import mlp
+from learning.mlp import MLP
 from learning.reduce import Reduction, State
 
 
@@ -35,7 +35,7 @@ class Head(Predictor):
     ) -> None:
         super().__init__(dropout)
         self.scaling = Standardise(fusion.dim)
-        self.network = mlp(fusion.dim, hidden, outputs)
+        self.network = MLP(fusion.dim, hidden, outputs)
         self.register_buffer("nothing", torch.zeros(outputs))
 
     def raw(

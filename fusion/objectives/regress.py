@@ -20,7 +20,7 @@ class Regress(Head):
 
     @dataclass(frozen=True)
     class Options:
-        """outputs: how many numbers. hidden: widths of hidden layers; none: linear. dropout: of modalities."""
+        """outputs: how many. hidden: widths of hidden layers; none: linear. dropout: of modalities."""
 
         outputs: int = 1
         hidden: tuple[int, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusion.cores import CoreFusion, FullCore, affordable
+from fusion.options import counted
 
 
 class BlockTucker(CoreFusion):
@@ -24,6 +25,9 @@ class BlockTucker(CoreFusion):
         chunks: int = 8
         size: int | None = None
         normalise: bool = True
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or BlockTucker.Options()

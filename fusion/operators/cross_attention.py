@@ -8,20 +8,22 @@ from torch import Tensor, nn
 
 from fusion.attention import TransformerLayer
 from fusion.base import FusionOutput, Learned
+from fusion.options import counted
 from fusion.per_feature import PerFeature
 from fusion.presence import masked_mean, stacked
 from fusion.tokens import Tokens
 
 
 class CrossAttention(Learned):
-    """y_m <- Layer_m(y_m, context = [x_n: n != m]), L times from y_m = x_m;  h = mean_{m in P} O_m mean_t y_mt.
+    """y_m <- Layer_m(y_m, context = [x_n: n != m]), L times from y_m = x_m;  h = mean_m O_m LN(mean_t y_mt).
 
-    x_m: the tokens of a feature; y_mt: those of its step t after the last layer, side by side; P: the present features. Any number of
-    features: one stack each, whose softmax runs over the tokens of all others at once: M stacks
-    instead of M (M - 1), and exactly the pairs of the paper for two. Absent: never in a context nor in
-    the mean; without any other, a feature hears nothing (see `fusion.attention`). All absent: the
-    zero vector. Takes sequences. Tsai, Bai, Liang, Kolter, Morency and Salakhutdinov, Multimodal Transformer for
-    Unaligned Multimodal Language Sequences, ACL 2019, less its last self-attention.
+    x_m: the tokens of a feature; y_mt: those of its step t after the last layer, side by side; means
+    over what is present. Any number of features: one stack each, whose softmax runs over the tokens of
+    all others at once: M stacks instead of M (M - 1), and the pairs of the paper for two. Absent: in
+    no context and not in the mean; without any other, a feature hears nothing (`fusion.attention`).
+    All absent: the zero vector. Takes sequences. Tsai, Bai, Liang, Kolter, Morency and
+    Salakhutdinov, Multimodal Transformer for Unaligned Multimodal Language Sequences, ACL 2019, less
+    its last self-attention.
 
     Raises:
         ValueError: a width that heads don't divide.
@@ -36,10 +38,13 @@ class CrossAttention(Learned):
         vector, or per step of a sequence."""
 
         dim: int = 128
-        width: int = 64
+        width: int = 128
         heads: int = 4
         layers: int = 2
-        tokens: int = 4
+        tokens: int = 1
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or CrossAttention.Options()

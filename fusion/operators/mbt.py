@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fusion.attention import TransformerLayer
 from fusion.base import FusionOutput, Learned
+from fusion.options import counted
 from fusion.per_feature import ParameterPerFeature, PerFeature
 from fusion.presence import masked_mean, stacked
 from fusion.tokens import Tokens
@@ -16,13 +17,13 @@ SMALL = 0.02  # of tokens that start as nothing in particular, so that what they
 
 
 class MBT(Learned):
-    """[s_m; x_m; z_m] <- Layer_m([s_m; x_m; z]),  z <- mean_{m in P} z_m, L times;  h = mean_{m in P} O LN(s_m).
+    """[s_m; x_m; z_m] <- Layer_m([s_m; x_m; z]),  z <- mean_m z_m, L times;  h = mean_m O LN(s_m).
 
     s_m: a summary token per feature; x_m: the tokens of the feature; z: bottleneck tokens shared by
-    all; P: the present features, those with any present step. Any number of features: one stack of
-    layers each, cost linear in their number. Absent: outside both means. All absent: the zero
-    vector. Takes sequences. Nagrani, Yang, Arnab, Jansen, Schmid and Sun, Attention Bottlenecks for
-    Multimodal Fusion, NeurIPS 2021.
+    all; means over the present features. Any number of features: one stack of layers each, at a cost
+    linear in their number. Absent: outside both means. All absent: the zero vector. Takes sequences.
+    Nagrani, Yang, Arnab, Jansen, Schmid and Sun, Attention Bottlenecks for Multimodal Fusion,
+    NeurIPS 2021.
 
     Raises:
         ValueError: fewer than two layers, or a width that heads don't divide.
@@ -42,6 +43,9 @@ class MBT(Learned):
         layers: int = 2
         tokens: int = 4
         bottleneck: int = 4
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MBT.Options()

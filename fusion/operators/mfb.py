@@ -7,15 +7,17 @@ from torch import Tensor
 
 from fusion.base import FusionOutput, Learned
 from fusion.factors import factors, neutral, power_normalised, product
+from fusion.options import counted
 
 
 class MFB(Learned):
-    """h_o = sum_{i<k} (prod_m z_m)_{ok+i},  z_m = W_m x_m + b_m; then signed square root and length sqrt(dim).
+    """h_o = sum_{i<k} (prod_m z_m)_{ok+i},  z_m = W_m x_m + b_m; then signed square root and length.
 
     Any number of features: one factor each, so that every coordinate is a multilinear form of rank k.
     Absent: z_m = 1, the product goes on without it. All absent: the empty product, every coordinate k,
-    which is all ones after normalisation. Yu, Yu, Fan and Tao, Multi-modal Factorized Bilinear Pooling
-    with Co-Attention Learning, ICCV 2017.
+    and all ones after the normalisation, which gives every vector the length sqrt(dim). Yu, Yu, Fan
+    and Tao, Multi-modal Factorized Bilinear Pooling with Co-Attention Learning for Visual Question
+    Answering, ICCV 2017.
     """
 
     extensible = True
@@ -28,6 +30,9 @@ class MFB(Learned):
         dim: int = 128
         pool: int = 5
         normalise: bool = True
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MFB.Options()

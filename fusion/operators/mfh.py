@@ -9,15 +9,16 @@ from torch import Tensor
 
 from fusion.base import FusionOutput, Learned
 from fusion.factors import factors, neutral, power_normalised, product
+from fusion.options import counted
 
 
 class MFH(Learned):
-    """h = [h_1, ..., h_p],  h_i = MFB-pool(e_i),  e_i = e_{i-1} * prod_m z_mi,  e_0 = 1,  z_mi = W_mi x_m + b_mi.
+    """h = [h_1, ..., h_p],  h_i = pool(e_i),  e_i = e_{i-1} prod_m z_mi,  e_0 = 1,  z_mi = W_mi x_m + b_mi.
 
-    MFB-pool sums groups of k, takes the signed square root and normalises. Any number of features: block
-    i holds products of up to i factors of each. Absent: z_mi = 1 in every block. All absent: the
-    empty product, all ones. Yu, Yu, Xiang, Fan and Tao, Beyond Bilinear: Generalized Multimodal
-    Factorized High-Order Pooling for Visual Question Answering, TNNLS 2018.
+    pool: sums of groups of k, signed square root and length, as in MFB. Any number of features: block
+    i holds products of i factors of each. Absent: z_mi = 1 in every block. All absent: the empty
+    product, all ones after normalisation. Yu, Yu, Xiang, Fan and Tao, Beyond Bilinear: Generalized
+    Multimodal Factorized High-Order Pooling for Visual Question Answering, TNNLS 2018.
 
     Raises:
         ValueError: dim is not a multiple of order.
@@ -33,12 +34,15 @@ class MFH(Learned):
         order: int = 2
         pool: int = 5
 
+        def __post_init__(self) -> None:
+            counted(self)
+
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MFH.Options()
         super().__init__(dims, options.dim, options)
         if options.dim % options.order:
             raise ValueError(
-                f"dim: expected a multiple of order {options.order}, got {options.dim}"
+                f"dim: expected a multiple of order ({options.order}), got {options.dim}"
             )
         self.order = options.order
         self.pool = options.pool

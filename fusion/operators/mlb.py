@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fusion.base import FusionOutput, Learned
 from fusion.factors import factors, neutral, product
+from fusion.options import counted
 
 GAIN = 5 / 3  # tanh shrinks values of unit scale to about 3/5; without it a product would fade
 
@@ -27,6 +28,9 @@ class MLB(Learned):
 
         dim: int = 128
         hidden: int = 256
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MLB.Options()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusion.cores import CoreFusion, RankCore
+from fusion.options import counted
 
 
 class MUTAN(CoreFusion):
@@ -21,6 +22,9 @@ class MUTAN(CoreFusion):
         dim: int = 128
         hidden: int = 128
         rank: int = 5
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or MUTAN.Options()

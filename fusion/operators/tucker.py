@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusion.cores import CoreFusion, FullCore, affordable
+from fusion.options import counted
 
 
 class Tucker(CoreFusion):
     """h = P (T x_1 z_1 x_2 ... x_M z_M) + c,  z_m = W_m x_m + b_m.
 
     Any number of features: one mode of the core each, S^(M+1) weights. Absent: z_m = 1, its mode is
-    summed out. All absent: P (sum over all inputs of T) + c. Tucker 1966; as a fusion Ben-younes, Cadene, Cord
-    and Thome, MUTAN, ICCV 2017.
+    summed out. All absent: P (T x_1 1 ... x_M 1) + c, a learned constant. Tucker, Psychometrika 1966;
+    as a fusion Ben-younes, Cadene, Cord and Thome, MUTAN, ICCV 2017.
     """
 
     @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Tucker(CoreFusion):
 
         dim: int = 128
         hidden: int | None = None
+
+        def __post_init__(self) -> None:
+            counted(self)
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or Tucker.Options()

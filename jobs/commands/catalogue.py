@@ -92,9 +92,11 @@ def _print_costs(
 
     rows = []
     for name in names:
+        known = {field.name for field in dataclasses.fields(fusion.options_type(name))}
+        own = options if len(names) == 1 else {k: v for k, v in options.items() if k in known}
         try:
-            forward = fusion.describe(name, dims, batch=batch, **options)
-            step = fusion.describe(name, dims, batch=batch, training=True, **options)
+            forward = fusion.describe(name, dims, batch=batch, **own)
+            step = fusion.describe(name, dims, batch=batch, training=True, **own)
         except ValueError as err:
             if len(names) == 1:
                 raise typer.BadParameter(str(err)) from err

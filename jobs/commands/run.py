@@ -1,4 +1,4 @@
-"""polyfuse run | extract | fuse | index: the stages of a run."""
+"""polyfuse run | extract | fit | fuse | index: the stages of a run."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("run")(run)
     app.command("extract")(extract)
+    app.command("fit")(fit)
     app.command("fuse")(fuse)
     app.command("index")(index)
 
@@ -38,11 +39,11 @@ def run(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Plan, extract, fuse and index; continues where an earlier command stopped.
+    """Plan, extract, fit, fuse and index; continues where an earlier command stopped.
 
     Example: polyfuse run products.yaml --set workers=2
     """
-    _run(("extract", "fuse", "index"), config, overrides, update, restart, address, as_json)
+    _run(("extract", "fit", "fuse", "index"), config, overrides, update, restart, address, as_json)
 
 
 def extract(
@@ -58,6 +59,25 @@ def extract(
     Example: polyfuse extract products.yaml --address ray://head:10001
     """
     _run(("extract",), config, overrides, update, restart, address, as_json)
+
+
+def fit(
+    config: ConfigFile,
+    overrides: Set = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Train anew what is trained already, for example on more records."
+        ),
+    ] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Train the models of the configuration on the stored vectors; continues where it was stopped.
+
+    Example: polyfuse fit products.yaml --set models.joint.training.steps=5000
+    """
+    _run(("fit",), config, overrides, False, False, address, as_json, again=again)
 
 
 def fuse(
@@ -88,13 +108,15 @@ def _run(
     restart: bool,
     address: str | None,
     as_json: bool,
+    *,
+    again: bool = False,
 ) -> None:
     if not watch.in_driver():
         raise typer.Exit(watch.drive())
     watch.begin_driver()
     from pipeline import config, run, status
 
-    options = run.Options(stages, update=update, restart=restart, address=address)
+    options = run.Options(stages, update=update, restart=restart, again=again, address=address)
     with Bars() as bars:
         summary = run.run(config.load(path, overrides or ()), options, bars)
     write_report(summary)

@@ -70,5 +70,16 @@ def render(now: "object") -> RenderableType:
     ]
     if now.errors:
         parts.append(table("\nerrors by reason", ("reason", "count"), now.errors.most_common()))
+    if now.models:
+        learned = [
+            (
+                model.name,
+                model.state,
+                f"{model.step:,} of {model.steps:,}" if model.steps else "",
+                "" if model.valid is None else f"{model.valid:.4f}",
+            )
+            for model in now.models
+        ]
+        parts.append(table("\nmodels", ("model", "state", "step", "validation loss"), learned))
     parts.append(Text(f"\nindexes: {', '.join(now.indexes) or 'none yet'}"))
     return Group(*parts)

@@ -35,7 +35,9 @@ def verify(
     out = console()
     outcomes = " + ".join(f"{audit.outcomes[name]:,} {name}" for name in sorted(audit.outcomes))
     out.print(f"{audit.records:,} records = {outcomes or '0'} + {audit.pending:,} pending")
-    out.print(f"{audit.parts:,} part files and {audit.indexes} indexes checked")
+    out.print(
+        f"{audit.parts:,} part files, {audit.models} models and {audit.indexes} indexes checked"
+    )
     if audit.cleaned:
         out.print(f"{audit.cleaned:,} files that no marker names removed")
     elif audit.garbage:

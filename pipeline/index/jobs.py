@@ -30,7 +30,7 @@ class IndexJob:
 
 
 def wanted(saved: SavedRun) -> list[IndexJob]:
-    """An index for every feature and every model."""
+    """An index for every feature and every model that has vectors."""
     config = saved.config
     jobs = []
     for feature in config.features():
@@ -39,6 +39,8 @@ def wanted(saved: SavedRun) -> list[IndexJob]:
             IndexJob(feature.name, f"features/{feature.name}", config.index.metric, identities)
         )
     for model in config.models:
+        if model not in saved.identities:
+            continue  # not trained
         names = [model, *inputs(config, model)]
         identities = {name: asdict(saved.identities[name]) for name in names}
         metric = fusion.FUSIONS[config.models[model].name].metric or config.index.metric

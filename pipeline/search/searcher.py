@@ -56,8 +56,8 @@ class Searcher:
         self.opened = open_index(run, self.name)
         _refuse_stale(self.name, saved, self.opened.manifest)
         self._space = space_of(run, saved, self.opened)
-        identities = {n: self.opened.manifest.identity(n) for n in self.opened.manifest.identities}
-        self._encoder = QueryEncoder(saved.config, identities)
+        # Those of the manifest have just been compared; a model's inputs may be models of features.
+        self._encoder = QueryEncoder(saved.config, saved.identities)
 
     @property
     def features(self) -> list[str]:

@@ -4,27 +4,22 @@ A query is a list of weighted terms; only the proportions of its weights matter.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from fusion.blocks import blocks
-from pipeline.errors import ConfigError
 from pipeline.index.opening import OpenIndex
 from pipeline.index.vectors import unit
 from pipeline.saved import SavedRun
+from pipeline.search.features import FeatureSpace, Ranked
+from pipeline.search.learned import FusedSpace
 from pipeline.search.query import Term
-
-if TYPE_CHECKING:
-    from fusion.base import Fusion
 
 _CANDIDATES = 200  # rescored at least this many, and this many times k
 _CANDIDATES_PER_RESULT = 10
 _FILTERED = 2  # times as many under a filter
-
-Ranked = tuple[np.ndarray, np.ndarray]  # ids (n,) int64, scores (n,), falling
 
 
 class Space(Protocol):
@@ -52,39 +47,7 @@ def space_of(run: Path, saved: SavedRun, opened: OpenIndex) -> Space:
     if saved.config.models[name].name == "concat":
         options = saved.config.models[name].options
         return BlockSpace(opened, options.get("weights", {}))
-    return FusedSpace(opened, run / "models" / name)
-
-
-class FeatureSpace:
-    """One feature, or any index asked by its own vectors.
-
-    cosine: score = sum_t w_t cos_t. ip: sum_t w_t <q_t, x>. l2: minus the distance to the weighted
-    mean of the terms.
-    """
-
-    def __init__(self, opened: OpenIndex) -> None:
-        self.opened = opened
-        self.features = {opened.manifest.name: opened.manifest.dim}
-
-    def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
-        """One search in the index, by the weighted sum of the terms."""
-        metric = self.opened.manifest.metric
-        total = sum(t.weight if metric == "l2" else abs(t.weight) for t in terms)
-        if not total > 0:
-            raise ConfigError("l2: the weights of a query must have a positive sum")
-        vectors = np.stack([t.vector for t in terms])
-        vectors = unit(vectors) if metric == "cosine" else vectors
-        weights = np.array([t.weight / total for t in terms], np.float32)
-        query = (weights[:, None] * vectors).sum(axis=0)
-        if metric != "l2" and not query.any():
-            raise ConfigError("the terms of the query cancel each other out")
-        scores, ids = self.opened.engine.search(query[None], k, allowed)
-        length = np.linalg.norm(query) if metric == "cosine" and len(terms) > 1 else 1
-        return ids[0], scores[0] * length
-
-    def terms_of(self, id: int, weight: float) -> list[Term]:
-        """The stored vector."""
-        return [_stored(self.opened, id, weight)]
+    return FusedSpace(run, saved, opened)
 
 
 class BlockSpace:
@@ -157,52 +120,3 @@ class BlockSpace:
         if feature not in self._having:
             self._having[feature] = self.opened.rows.present([feature])
         return self._having[feature]
-
-
-class FusedSpace:
-    """A learned fusion: the query goes through the model as the records did. score: the metric's."""
-
-    def __init__(self, opened: OpenIndex, folder: Path) -> None:
-        self.opened = opened
-        self.folder = folder
-        manifest = opened.manifest
-        self.features = {
-            n: manifest.identity(n).dim for n in manifest.identities if n != manifest.name
-        }
-
-    def search(self, terms: Sequence[Term], k: int, allowed: np.ndarray | None) -> Ranked:
-        """Fuse the terms, then search."""
-        name, features = self.opened.manifest.name, {t.feature for t in terms}
-        mixed = len(features) < len(terms) or (name in features and len(terms) > 1)
-        if mixed or any(t.weight != 1 for t in terms):
-            raise ConfigError(
-                f"{name} fuses one value of each feature, unweighted: "
-                "for a weighted or mixed query choose the index of a concat or of a feature"
-            )
-        query = terms[0].vector if name in features else self._fuse(terms)
-        scores, ids = self.opened.engine.search(query[None], k, allowed)
-        return ids[0], scores[0]
-
-    def terms_of(self, id: int, weight: float) -> list[Term]:
-        """The stored vector."""
-        return [_stored(self.opened, id, weight)]
-
-    def _fuse(self, terms: Sequence[Term]) -> np.ndarray:
-        import torch
-
-        with torch.inference_mode():
-            output = self._model(
-                {t.feature: torch.from_numpy(t.vector)[None] for t in terms},
-                {t.feature: torch.ones(1, dtype=torch.bool) for t in terms},
-            )
-        return output.vector[0].numpy()
-
-    @cached_property
-    def _model(self) -> "Fusion":
-        from pipeline.fuse import load_model
-
-        return load_model(self.folder)
-
-
-def _stored(opened: OpenIndex, id: int, weight: float) -> Term:
-    return Term(opened.manifest.name, opened.engine.vectors(np.array([id]))[0], weight)

@@ -1,0 +1,1 @@
+"""Coordinated spaces: a vector per feature, all in one space, so that any finds any other."""

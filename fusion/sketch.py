@@ -1,0 +1,54 @@
+"""Count sketch: D coordinates hashed into far fewer buckets with random signs; inner products stay true.
+
+Charikar, Chen and Farach-Colton, ICALP 2002. The sketch of an outer product is the circular convolution
+of the sketches: a product of their spectra (Pham and Pagh, KDD 2013).
+"""
+
+import functools
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from learning.numerics import without_autocast
+
+
+class CountSketch(nn.Module):
+    """y_j = sum over the i with bucket_i = j of sign_i x_i. (B, D) -> (B, size)
+
+    On average over hashes <sketch(x), sketch(y)> = <x, y>. The hashes are drawn from torch's generator
+    and stored with the weights, three bytes a coordinate.
+    """
+
+    bucket: Tensor
+    sign: Tensor
+
+    def __init__(self, dim: int, size: int) -> None:
+        super().__init__()
+        if not 1 <= size < 2**31:
+            raise ValueError(f"sketch: expected 1 to 2^31 - 1 buckets, got {size}")
+        dtype = torch.int16 if size <= 2**15 else torch.int32
+        self.size = size
+        self.register_buffer("bucket", torch.randint(size, (dim,)).to(dtype))
+        self.register_buffer("sign", (2 * torch.randint(2, (dim,)) - 1).to(torch.int8))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(B, D) -> (B, size)."""
+        # Transposed, so that a bucket's sums over the batch lie side by side: six times as fast.
+        signed = (values * self.sign).T
+        empty = signed.new_zeros((self.size, len(values)))
+        return empty.index_add(0, self.bucket.long(), signed).T
+
+
+def sketch_of_product(sketches: Iterable[Tensor]) -> Tensor:
+    """The sketch of the outer product of all [1; x_m], from the sketches of the x_m: (B, size) each.
+
+    The one is hashed to bucket 0 with sign +: its spectrum is 1 throughout. Transformed in float32 at
+    least: half precision has too few digits, and GPUs transform it for powers of two only.
+    """
+    rows = [s if s.dtype == torch.float64 else s.float() for s in sketches]
+    if not len(rows[0]):
+        return rows[0]  # the transforms refuse an empty batch
+    with without_autocast(rows[0]):
+        spectrum = functools.reduce(torch.mul, [1 + torch.fft.rfft(s) for s in rows])
+        return torch.fft.irfft(spectrum, n=rows[0].shape[1])

@@ -1,0 +1,1 @@
+"""Which fusion should I use on my data? Many operators, one recipe, one leaderboard."""

@@ -1,0 +1,74 @@
+"""RUN/compare/<name>/: the finished trainings, one file each, so that none is ever repeated."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusion.trial import Score
+from pipeline import files
+from pipeline.compare.leaderboard import Training
+from pipeline.compare.schedule import Schedule
+from pipeline.errors import Refused
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """What is kept of a comparison: settings.json, schedule.json, trainings/*.json."""
+
+    folder: Path
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Go on with a comparison of these settings, or begin it.
+
+        Raises:
+            Refused: the folder holds another one.
+        """
+        path, data = self.folder / "settings.json", files.to_json(dict(settings))
+        if not path.exists():
+            files.publish(path, data)
+            return
+        found = files.read_json(path)
+        if found != {"format": files.FORMAT, **settings}:
+            changed = sorted(k for k in settings if found.get(k) != settings[k])
+            raise Refused(
+                f"{self.folder} holds a comparison with other {', '.join(changed)}: give this one "
+                "another --name, or --restart to forget that one"
+            )
+
+    def forget(self) -> None:
+        """Remove everything."""
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+    def schedule(self) -> Schedule | None:
+        """The one that earlier commands worked by."""
+        path = self.folder / "schedule.json"
+        if not path.exists():
+            return None
+        data = files.read_json(path)
+        return Schedule(
+            data["steps"], data["seeds"], tuple(data["learning_rates"]), tuple(data["cuts"])
+        )
+
+    def keep_schedule(self, schedule: Schedule) -> None:
+        """Work by this one from now on."""
+        files.publish(self.folder / "schedule.json", files.to_json(dataclasses.asdict(schedule)))
+
+    def load(self) -> list[Training]:
+        """All finished trainings."""
+        paths = sorted((self.folder / "trainings").glob("*.json"))
+        return [_training(files.read_json(path)) for path in paths]
+
+    def keep(self, training: Training) -> None:
+        """Record a finished one."""
+        data = dataclasses.asdict(training)
+        key = [training.row, training.learning_rate, training.seed]
+        path = self.folder / "trainings" / f"{files.short_digest(key)}.json"
+        files.publish(path, files.to_json(data))
+
+
+def _training(data: Mapping[str, Any]) -> Training:
+    score = Score(**data["score"]) if data["score"] else None
+    return Training(data["row"], data["learning_rate"], data["seed"], score, data["failure"])
