@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fusion.trial import Candidate, Score
 from jobs import leaderboard, plots
-from pipeline.compare.leaderboard import Entrant, Leaderboard, Training, settle
+from pipeline.compare.leaderboard import Entrant, Leaderboard, Training, best_rate, settle
 
 PATTERNS = ("a+b", "a", "b")
 
@@ -59,6 +59,12 @@ def test_the_learning_rate_and_the_best_single_modality_are_chosen_by_validation
     assert rows["gmu"].spread == pytest.approx(statistics.stdev([0.90, 0.91, 0.92]))
     assert rows["only b"].best_single
     assert not rows["only a"].best_single
+
+
+def test_of_equal_learning_rates_the_smallest_is_taken_whatever_finished_first():
+    grid = [trained("gmu", 0.9, rate=rate) for rate in (1e-2, 1e-3, 1e-1)]
+    assert best_rate(grid) == best_rate(grid[::-1]) == 1e-3
+    assert best_rate([]) is None
 
 
 def test_an_operator_below_a_reference_is_marked_and_the_best_comes_first():

@@ -113,11 +113,11 @@ def settle(entrants: Sequence[Entrant], trainings: Sequence[Training]) -> tuple[
 
 
 def best_rate(trainings: Sequence[Training]) -> float | None:
-    """The learning rate whose first seed did best on the validation part."""
+    """The learning rate whose first seed did best on the validation part; of equal ones the smallest."""
     scored = [(t, t.score) for t in trainings if t.score]
     first = min((t.seed for t, _ in scored), default=0)
-    grid = [(score.valid, t.learning_rate) for t, score in scored if t.seed == first]
-    return max(grid, key=lambda pair: pair[0])[1] if grid else None
+    grid = [(score.valid, -t.learning_rate) for t, score in scored if t.seed == first]
+    return -max(grid)[1] if grid else None
 
 
 def _row(entrant: Entrant, own: Sequence[Training]) -> Row:

@@ -120,7 +120,7 @@ class _Comparison:
         more = [Job(e, rate, s) for s in seeds for e in self.running if (rate := best[e.row])]
         done += self._train("seeds", schedule, more, done)
         rows = settle(self.entrants, [*self.refused, *done])
-        late = (f"{self.left_out} trainings left out for want of time",) if self.left_out else ()
+        late = (f"no time for {_trainings(self.left_out)}",) if self.left_out else ()
         metric, cuts = METRICS[self.task.objective], (*schedule.cuts, *late)
         board = Leaderboard(self.name, metric, rows, self._about(schedule), cuts)
         board.write(self.kept.folder)
@@ -177,7 +177,7 @@ class _Comparison:
             self.progress.advance(1, int(score is None))
         if missed := len(left) - len(new):
             self.left_out += missed
-            self.progress.say(f"no time for {missed} trainings; the same command goes on with them")
+            self.progress.say(f"no time for {_trainings(missed)}; the same command goes on")
         return new
 
     def _price(self, job: Job) -> float:
@@ -203,3 +203,7 @@ class _Comparison:
             "records": counts,
             "recipe": f"{schedule.steps:,} steps of {self.asked.batch}, learning rates {rates}",
         }
+
+
+def _trainings(count: int) -> str:
+    return f"{count} training" + ("" if count == 1 else "s")
