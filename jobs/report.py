@@ -137,7 +137,7 @@ def _errors(run: Path, status: Status) -> str:
     counts = table(("reason", "count"), status.errors.most_common())
     rows: list[Sequence[object]] = []
     for part in Snapshot.latest(run).parts("errors"):
-        for row in pq.readtable(part.path).to_pylist():
+        for row in pq.read_table(part.path).to_pylist():
             rows.append(
                 (row["record_id"], row["feature"], row["uri"], row["reason"], row["message"])
             )
