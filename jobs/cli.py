@@ -17,6 +17,7 @@ from jobs.commands import (
     doctor,
     export,
     predict,
+    restore,
     retry,
     run,
     sample,
@@ -40,7 +41,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (sample, run, status, retry, search, predict, verify, export, catalogue, doctor):
+for module in (
+    sample, run, status, retry, restore, search, predict, verify, export, catalogue, doctor,
+):  # fmt: skip
     module.register(app)
 
 

@@ -102,6 +102,8 @@ def needs_labels(config: RunConfig, model: str) -> bool:
     own = wanted(config, model)
     if own.objective is None or own.labelled:
         return own.labelled
+    if own.objective.options.get("label"):  # the label term of an autoencoder
+        return True
     return "labels" in fusion.FUSIONS[own.name].needs | OBJECTIVES[own.objective.name].needs
 
 
@@ -116,6 +118,12 @@ def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:
     """What a fused part is made from: the model and the exact input parts."""
     data = {"model": identity.digest, "parts": {name: part.sha256 for name, part in parts.items()}}
     return short_digest(data)
+
+
+def restore_digest(record: "Record", parts: Mapping[str, PartFile]) -> str:
+    """What a restored part is made from: encoder, decoders and the exact input parts."""
+    shas = {name: part.sha256 for name, part in parts.items()}
+    return short_digest({"model": dict(record.files), "parts": shas})
 
 
 def asked(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> str | None:

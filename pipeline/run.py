@@ -97,6 +97,24 @@ def retry(folder: Path, options: Options, progress: Progress | None = None) -> S
     return run(load_saved(folder).config, options, progress)
 
 
+def restore(
+    folder: Path, model: str, options: Options, progress: Progress | None = None
+) -> Summary:
+    """Fill in what is missing in a run with one of its trained models; nothing else is computed.
+
+    Raises:
+        Refused, PolyfuseError: another writer, or a model that can't restore, in one line.
+    """
+    from pipeline.restore import check  # torch
+
+    saved = load_saved(folder)
+    record = check(folder, saved, model)
+    source = open_source(source_spec(saved.config), folder / "plan")
+    with Holder(folder) as lease:
+        command = _Command(saved, source, lease, options, progress or Silent())
+        return command.restore(model, record)
+
+
 def source_spec(config: RunConfig) -> SourceSpec:
     """The source as workers open it."""
     columns = tuple(dict.fromkeys(config.column(name) for name in config.modalities))
@@ -153,6 +171,16 @@ class _Command:
             self._finish(plan)
             if "index" in self.options.stages:
                 self._index()
+        return Summary(self.folder, read_status(self.folder), self.computed, dict(self.seconds))
+
+    def restore(self, model: str, record: models.Record) -> Summary:
+        """Only this; the plan is as it is, whatever became of the source."""
+        with self._stack:
+            plan = Plan.open(self.folder / "plan")
+            done = todo.Done.scan(self.ledger)
+            units = list(todo.restore_units(plan, done, self.saved, model, record))
+            list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
+            self._finish(plan)
         return Summary(self.folder, read_status(self.folder), self.computed, dict(self.seconds))
 
     def _plan(self) -> Plan:
@@ -319,6 +347,10 @@ class _Command:
     def _finish(self, plan: Plan) -> None:
         """Garbage out, then the snapshot: a reader sees all of what is done, and nothing else."""
         self.lease.check()
+        if (self.folder / "restored").exists():
+            done = todo.Done.scan(self.ledger)
+            for shard, unit in list(todo.outdated(done, self.saved, self.folder)):
+                self.ledger.forget(shard, unit)
         garbage.collect(self.folder, self.ledger, self.saved.config)
         live = {shard.number for shard in plan.shards()}
         parts: list[tuple[int, PartFile]] = []
