@@ -46,6 +46,8 @@ def describe(
 ) -> Cost:
     """What `fusion.build(name, dims, **options)` would cost, in milliseconds and without its memory.
 
+    Every feature of every record is taken to be present; absent ones can only make it cheaper.
+
     Args:
         name: the operator.
         dims: the length of each feature.

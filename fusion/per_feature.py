@@ -52,7 +52,8 @@ class ParameterPerFeature(nn.Module):
             self.register_parameter(_key(name), nn.Parameter(parameters[name]))
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.get_parameter(_key(name))
+        # Not get_parameter: under torch.func the weights are plain tensors.
+        return cast(Tensor, getattr(self, _key(name)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

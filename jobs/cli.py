@@ -14,6 +14,7 @@ import typer
 from jobs import watch
 from jobs.commands import (
     catalogue,
+    compare,
     doctor,
     export,
     predict,
@@ -42,8 +43,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    sample, run, status, retry, restore, search, predict, verify, export, catalogue, doctor,
-):  # fmt: skip
+    sample,
+    run,
+    compare,
+    status,
+    retry,
+    restore,
+    search,
+    predict,
+    verify,
+    export,
+    catalogue,
+    doctor,
+):
     module.register(app)
 
 

@@ -194,7 +194,12 @@ class Record:
     @classmethod
     def read(cls, run: Path, model: str) -> "Record | None":
         """What is known of a model; None where the run has none of this name."""
-        path = run / "models" / model / "config.json"
+        return cls.of(run / "models" / model)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Record | None":
+        """What is known of the model in a folder, wherever that has been copied to."""
+        path = folder / "config.json"
         if not path.exists():
             return None
         data = files.read_json(path)

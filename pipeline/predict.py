@@ -105,7 +105,7 @@ def _folder(run: Path, head: str) -> Path:
 
 def _record(folder: Path) -> Record:
     """What is known of the head, its files being whole."""
-    record = Record.read(folder.parent.parent, folder.name)
+    record = Record.of(folder)
     assert record is not None, "its config.json was seen"
     if record.objective is None or not record.labels:
         raise ConfigError(
@@ -171,7 +171,7 @@ def predict_shard(folder: Path, parts: Mapping[str, Path]) -> pa.Table:
 @functools.lru_cache(maxsize=1)
 def _loaded(folder: Path, written: int) -> tuple[Fusion, Predictor, Record]:
     """The head, kept for the next shard of this worker; `written` tells it from a later one."""
-    record = Record.read(folder.parent.parent, folder.name)
+    record = Record.of(folder)
     assert record is not None, "the driver has looked"
     assert record.objective is not None, "the driver has looked"
     model = load_model(folder)

@@ -26,6 +26,7 @@ from pipeline.index import jobs as index_jobs
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
+from pipeline.memory import check_memory
 from pipeline.place import by_resources, is_network, settle
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
@@ -42,7 +43,7 @@ from pipeline.status import Status, read_status
 from pipeline.store import PartFile, publish_snapshot
 from pipeline.units import Job, Unit
 
-STAGES = ("extract", "fit", "fuse", "index")
+STAGES = ("extract", "fit", "fuse", "index")  # and "split", which "fit" does where it needs it
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def run(
     there = (folder / "config.yaml").exists() and not options.restart
     earlier = load_saved(folder) if there else None
     saved = describe(config, earlier.settings if earlier else {}, folder if there else None)
+    check_memory(config, saved.identities)
     if earlier and not options.update:
         refuse_changes(earlier, saved)
     with Holder(folder) as lease:
@@ -166,6 +168,8 @@ class _Command:
             self._settle()
             if "extract" in self.options.stages:
                 self._extract(plan)
+            if "split" in self.options.stages:
+                self._split(plan, todo.Done.scan(self.ledger))
             if {"fit", "fuse"} & set(self.options.stages):
                 self._learn(plan)
             self._finish(plan)
@@ -378,8 +382,8 @@ class _Command:
 
 
 _OURS = (
-    "config.yaml plan ledger records features errors split fused restored models graph index snapshots "
-    "snapshot.json report.html"
+    "config.yaml plan ledger records features errors split fused restored models graph compare index "
+    "snapshots snapshot.json report.html"
 ).split()
 
 

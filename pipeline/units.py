@@ -32,7 +32,7 @@ RECORDS, SPLIT = "records", "split"
 def all_units(config: RunConfig) -> set[str]:
     """The ledger's names of everything that a configuration asks for, or has use for."""
     extracted = {extract_unit(modality) for modality in config.modalities}
-    derived = {RECORDS, SPLIT} if trained_models(config) else {RECORDS}
+    derived = {RECORDS, SPLIT} if trained_models(config) or config.label else {RECORDS}
     return (
         extracted
         | derived

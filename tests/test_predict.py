@@ -126,6 +126,13 @@ def test_vectors_of_another_kind_are_refused_with_both_shown(trained, tmp_path):
     assert not list(tmp_path.glob("*.parquet"))
 
 
+def test_a_head_may_be_copied_anywhere(trained, tmp_path):
+    shutil.copytree(trained / "models" / "head", tmp_path / "mine")
+    one = predict(trained, str(tmp_path / "mine"), tmp_path / "one.parquet")
+    other = predict(trained, "head", tmp_path / "other.parquet")
+    assert one.out.read_bytes() == other.out.read_bytes()
+
+
 def test_what_is_no_head_is_said(trained, tmp_path):
     with pytest.raises(ConfigError, match=r"no head 'haed'.*\(head\)"):
         predict(trained, "haed", tmp_path / "out.parquet")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.avmnist import sounds
 from benchmarks.avmnist.dataset import PARTS, SPEAKERS, Images, Pairs, Sounds, digest, pairs
+from benchmarks.avmnist.sounds import VERSIONS
 from fusion.batch import Batch
 
 DIMS = {"image": 4, "sound": sounds.DIM}
@@ -41,20 +42,27 @@ def load(data: Path, cache: Path, names: tuple[str, ...] = UNSEEN, *, k: int = 4
     folds = []
     for name in names:
         parts = pairs(images, clips, name)
-        batches = {part: _batch(parts[part], shown, said[name][part]) for part in PARTS}
+        batches = {
+            # A training clip is heard as one of its versions, in turn; the others as they are.
+            part: _batch(parts[part], shown, said[name][part], VERSIONS if part == "train" else 1)
+            for part in PARTS
+        }
         folds.append(Fold(name, **batches, digest=digest(parts)))
     return folds
 
 
-def _batch(own: Pairs, shown: Tensor, said: Tensor) -> Batch:
+def _batch(own: Pairs, shown: Tensor, said: Tensor, versions: int) -> Batch:
     rows = len(own.label)
-    features = {"image": shown[own.image], "sound": said[own.sound]}
+    heard = said[torch.arange(rows) % versions, own.sound]
+    if not heard.isfinite().all():
+        raise AssertionError("a clip was described by a network that knows it")
+    features = {"image": shown[own.image], "sound": heard}
     present = {name: torch.ones(rows, dtype=torch.bool) for name in features}
     return Batch(features, present, torch.from_numpy(own.label))
 
 
 def _features(clips: Sounds, names: tuple[str, ...], cache: Path) -> dict[str, dict[str, Tensor]]:
-    """{split: {part: (2400, 64)}}: each clip as the network describes it that must not know it."""
+    """{split: {part: (6, 2400, 64)}}: each clip as the network describes it that must not know it."""
     wanted = {name: _networks(clips, name) for name in names}
     heard = {h.tobytes(): h for plan in wanted.values() for h, _, _ in plan}
     pictures = sounds.pictures(clips)
@@ -68,10 +76,11 @@ def _features(clips: Sounds, names: tuple[str, ...], cache: Path) -> dict[str, d
         found = {key: torch.from_numpy(job.result()) for key, job in jobs.items()}
     result = {}
     for name, plan in wanted.items():
-        tables = {part: torch.zeros(len(clips.labels), sounds.DIM) for part in PARTS}
+        shape = (sounds.VERSIONS, len(clips.labels), sounds.DIM)
+        tables = {part: torch.full(shape, torch.nan) for part in PARTS}
         for heard_rows, parts, rows in plan:
             for part in parts:
-                tables[part][rows] = found[heard_rows.tobytes()][rows]
+                tables[part][:, rows] = found[heard_rows.tobytes()][:, rows]
         result[name] = tables
     return result
 

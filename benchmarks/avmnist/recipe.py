@@ -32,38 +32,41 @@ RATES = tuple(i / 10 for i in range(10))  # of missing features, at least one of
 PATTERNS = {"full": ("image", "sound"), "image": ("image",), "sound": ("sound",)}
 
 
-class ZeroFilled(Learned):
-    """[x_1, ..., x_M] standardised: what most programs do. An absent feature is a zero, the mean."""
+BASELINES = {
+    "image alone": "the same recipe on one feature",
+    "sound alone": "the same recipe on one feature",
+    "zero-filled": "concatenation trained on complete records, zero where a feature is missing",
+    "mean-filled": "the same, the mean of the training part where a feature is missing",
+}
+# Where the default size is meant for features of hundreds of dimensions.
+SIZES: dict[str, dict[str, Any]] = {
+    "deep-set": {"hidden": 64},
+    "compact-bilinear": {"sketch": 1024},
+    "mlb": {"hidden": 64},
+    "tucker": {"hidden": 32},
+    "mutan": {"hidden": 64},
+    "block": {"chunks": 4, "size": 16},
+    "block-tucker": {"chunks": 4, "size": 16},
+    "mbt": {"width": 32, "layers": 1},
+    "cross-attention": {"width": 32, "layers": 1},
+    "decision-mean": {"hidden": HIDDEN},
+    "decision-product": {"hidden": HIDDEN},
+}
+
+
+class MeanFilled(Learned):
+    """[x_1, ..., x_M] standardised, so that the zero of an absent feature is its mean."""
 
     @dataclass(frozen=True)
     class Options:
         """None."""
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        super().__init__(dims, sum(dims.values()), options or ZeroFilled.Options())
+        super().__init__(dims, sum(dims.values()), options or MeanFilled.Options())
 
     def fuse(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
         """values[name]: (B, D_name) -> vector (B, sum of D_name)."""
         return FusionOutput(torch.cat(list(values.values()), dim=1))
-
-
-class RawZeroFilled(ZeroFilled):
-    """The same with a zero in the units of the stored feature, which may be far from its mean."""
-
-    def inputs(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Standardised after absent rows became zero."""
-        values, masks = Fusion.inputs(self, features, present)
-        return self.scaling(values), masks
-
-
-BASELINES = {
-    "image alone": "the same recipe on one feature",
-    "sound alone": "the same recipe on one feature",
-    "zero-filled": "concatenation trained on complete records, the mean where a feature is missing",
-    "raw zero-filled": "the same, zero in the feature's own units where it is missing",
-}
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,13 @@ def _baseline(name: str) -> Fusion:
     if name.endswith(" alone"):
         feature = name.removesuffix(" alone")
         return fusion.build("sum", {feature: DIMS[feature]}, dim=DIM)
-    return ZeroFilled(DIMS) if name == "zero-filled" else RawZeroFilled(DIMS)
+    return fusion.build("stack", DIMS) if name == "zero-filled" else MeanFilled(DIMS)
 
 
 def _options(name: str) -> dict[str, Any]:
     shared = {"dim": DIM, "classes": CLASSES}
     known = {field.name for field in dataclasses.fields(fusion.options_type(name))}
-    return {key: value for key, value in shared.items() if key in known}
+    return {key: value for key, value in shared.items() if key in known} | SIZES.get(name, {})
 
 
 def every_pattern(batch: Batch, model: Fusion) -> Batch:
@@ -136,13 +139,18 @@ def _narrowed(batch: Batch, model: Fusion) -> Batch:
 
 
 def score(model: Trained, test: Batch) -> dict[str, Any]:
-    """Accuracies in percent: of each pattern, and with 0 to 90 % of the features missing."""
-    right = {
+    """Accuracies in percent, see `summary`."""
+    own = {
         pattern: _right(model, test, names)
         for pattern, names in PATTERNS.items()
         if set(names) <= set(model.fusion.dims)
     }
-    found: dict[str, Any] = {pattern: 100 * float(r.mean()) for pattern, r in right.items()}
+    return summary(own)
+
+
+def summary(right: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """right[pattern]: (N,) bool. Percent right of each, and `missing` with 0 to 90 % of the features."""
+    found: dict[str, Any] = {pattern: 100 * float(own.mean()) for pattern, own in right.items()}
     if len(right) == len(PATTERNS):
         found["missing"] = [100 * float(_at(rate, right).mean()) for rate in RATES]
     return found

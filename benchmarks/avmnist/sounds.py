@@ -1,17 +1,19 @@
 """Sound features: a small convolutional network on log-mel pictures, one per set of training speakers.
 
 A network recognises the recordings it was trained on far too well: a fusion that learned from such
-features would trust the sound of a stranger too much. So they are cross-fitted: a training clip is
-described by a network that never heard its speaker, as the test clips are.
+features would trust the sound of a stranger too much. So they are cross-fitted: a network describes
+only clips of speakers it never heard, and the training clips of a fold are as strange to their
+network as the test clips to theirs.
 
-Features of different networks must mean the same. All networks start from the same weights and are
-trained against the same fixed classifier, ten orthonormal rows over 64 rectified units: what a unit
-says about each digit is settled before training, so no rotation between networks is left to undo.
-(Aligning trained features by a rotation afterwards needs common clips, and each pair of networks
-has heard other ones; padding log-probabilities to 64 would throw away all but ten numbers.)
+Features of different networks must mean the same. Here each of the 64 units answers a fixed
+question, "is the digit one of these five?" (error-correcting output codes, Dietterich and Bakiri,
+1995), and is squashed to [-1, 1]: the classifier over the units is the table of right answers and
+never learns. Rectified units under a fixed classifier were tried and keep dimensions of their own
+in every network; aligning trained features afterwards needs clips that both networks heard.
 """
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -26,30 +28,34 @@ from encoders import mel
 from encoders.media.types import Waveform
 
 DIM = 64
-BANDS, FRAMES = 48, 40  # the bands below the 4 kHz these recordings reach; frames after stretching
-STEPS, BATCH, RATE = 600, 64, 3e-3
+BANDS, FRAMES = 24, 24  # of a picture
+STEPS, BATCH, RATE = 500, 64, 3e-3
+VERSIONS = 6  # of a clip: itself, and as five other speakers might say it
+_HEARD = 48  # the bands of the front end below the 4 kHz these recordings reach
 _OFFSET, _MARGIN = 0.01, 200  # of the log; samples of silence added on either side (25 ms)
 
 
 def pictures(sounds: Sounds) -> Tensor:
-    """Every clip, trimmed, stretched to the same length and normalised. (N, 48, 40)"""
+    """Every clip, trimmed, stretched to the same length and normalised. (N, 24, 24)"""
     return torch.stack([_picture(clip) for clip in sounds.waveforms()])
 
 
 def _picture(clip: Waveform) -> Tensor:
     samples = clip.samples - clip.samples.mean()
     samples = np.pad(samples / np.abs(samples).max(), _MARGIN)
-    levels = mel.levels(Waveform(samples, clip.rate), offset=_OFFSET)[:, :BANDS]
+    levels = mel.levels(Waveform(samples, clip.rate), offset=_OFFSET)[:, :_HEARD]
     loudness = np.log(np.exp(levels).mean(axis=1))
     speech = np.flatnonzero(loudness > 0.3 * loudness.max())
-    kept = torch.from_numpy(levels[max(0, speech[0] - 2) : speech[-1] + 3].T[None])
+    kept = torch.from_numpy(levels[max(0, speech[0] - 2) : speech[-1] + 3].T)
     # The same length for all: how fast somebody speaks says little about the digit.
-    picture = F.interpolate(kept, size=FRAMES, mode="linear", align_corners=True)[0]
+    picture = F.interpolate(
+        kept[None, None], (BANDS, FRAMES), mode="bilinear", align_corners=False, antialias=True
+    )[0, 0]
     return (picture - picture.mean()) / picture.std()
 
 
 def features(pictures: Tensor, labels: np.ndarray, heard: np.ndarray, cache: Path) -> np.ndarray:
-    """All clips through a network trained on the clips `heard`: (N, 64) float32.
+    """The clips that a network trained on `heard` never heard: (6, N, 64) float32, NaN for the others.
 
     Kept in `cache` under what they depend on, this file included.
     """
@@ -58,12 +64,22 @@ def features(pictures: Tensor, labels: np.ndarray, heard: np.ndarray, cache: Pat
     path = cache / f"sounds-{key}.npy"
     if not path.exists():
         network = trained(pictures[heard], torch.from_numpy(labels[heard]))
-        with torch.no_grad():
-            found = network.units(pictures).numpy()
+        strange = np.setdiff1d(np.arange(len(labels)), heard)
+        found = np.full((VERSIONS, len(labels), DIM), np.nan, np.float32)
+        found[:, strange] = versions(network, pictures[strange]).numpy()
         partial = path.with_suffix(".partial.npy")
         np.save(partial, found)
         partial.replace(path)
     return np.load(path)
+
+
+def versions(network: "Network", pictures: Tensor) -> Tensor:
+    """Each clip as it is, then as others might say it: (6, N, 64)."""
+    draws = torch.Generator().manual_seed(1)
+    said = [pictures, *(augmented(pictures, draws) for _ in range(VERSIONS - 1))]
+    with torch.no_grad():
+        blocks = [[network.units(block) for block in own.split(200)] for own in said]
+    return torch.stack([torch.cat(own) for own in blocks])
 
 
 def trained(pictures: Tensor, labels: Tensor) -> "Network":
@@ -86,36 +102,43 @@ def trained(pictures: Tensor, labels: Tensor) -> "Network":
 
 
 class Network(nn.Module):
-    """Three convolutions, 64 rectified units, a fixed classifier: (B, 48, 40) -> logits (B, 10)."""
+    """Three convolutions, 64 squashed answers, the table of right ones: (B, 24, 24) -> logits (B, 10)."""
 
-    classes: Tensor
+    answers: Tensor
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            *_convolution(1, width, kernel=5, stride=2),
+            *_convolution(1, width),
+            nn.MaxPool2d(2),
             *_convolution(width, 2 * width),
             nn.MaxPool2d(2),
             *_convolution(2 * width, 4 * width),
-            nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Dropout(0.3),
-            nn.Linear(4 * width * (BANDS // 8) * (FRAMES // 8), DIM),
-            nn.ReLU(),
+            nn.Linear(4 * width * (BANDS // 4) * (FRAMES // 4), DIM),
+            nn.Tanh(),
         )
-        self.register_buffer("classes", nn.init.orthogonal_(torch.empty(10, DIM)))
+        self.register_buffer("answers", right_answers())
 
     def units(self, pictures: Tensor) -> Tensor:
-        """(B, 48, 40) -> (B, 64), what a fusion gets."""
+        """(B, 24, 24) -> (B, 64), what a fusion gets."""
         return self.trunk(pictures[:, None])
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(B, 48, 40) -> (B, 10)."""
-        return self.units(pictures) @ self.classes.T
+        """(B, 24, 24) -> (B, 10)."""
+        return self.units(pictures) @ self.answers.T / math.sqrt(DIM)
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
-    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+def right_answers() -> Tensor:
+    """+1 where the digit is in the five of a question, -1 where not: (10, 64), columns all different."""
+    halves = [half for half in itertools.combinations(range(10), 5) if 0 in half]  # 126
+    chosen = np.random.RandomState(0).permutation(len(halves))[:DIM]
+    return torch.tensor([[1.0 if d in halves[i] else -1.0 for i in chosen] for d in range(10)])
+
+
+def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
@@ -133,7 +156,7 @@ def augmented(pictures: Tensor, draws: torch.Generator) -> Tensor:
     pictures = pictures * (1 + around(0.2))
     loudness = 0.3 * torch.rand(count, 1, 1, generator=draws)
     pictures = pictures + loudness * torch.randn(pictures.shape, generator=draws)
-    for axis in (1, 2):  # SpecAugment: a band, then a moment, of up to seven is hidden
+    for axis in (1, 2):  # SpecAugment: some bands, then some moments, are hidden
         pictures = _hidden(pictures, axis, draws)
     return pictures
 
@@ -153,7 +176,7 @@ def _warped(pictures: Tensor, around: Callable[[float], Tensor]) -> Tensor:
 def _hidden(pictures: Tensor, axis: int, draws: torch.Generator) -> Tensor:
     size = pictures.shape[axis]
     start = torch.randint(0, size, (len(pictures), 1), generator=draws)
-    length = torch.randint(0, 8, (len(pictures), 1), generator=draws)
+    length = torch.randint(0, 5, (len(pictures), 1), generator=draws)
     place = torch.arange(size)[None]
     mask = (place >= start) & (place < start + length)
     return pictures.masked_fill(mask.unsqueeze(3 - axis), 0.0)

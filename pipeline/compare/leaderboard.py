@@ -36,6 +36,7 @@ class Training:
     row: str
     learning_rate: float
     seed: int
+    steps: int
     score: Score | None
     failure: str = ""
 
@@ -105,7 +106,10 @@ def settle(entrants: Sequence[Entrant], trainings: Sequence[Training]) -> tuple[
         rows = [chosen if row.row == best.row else row for row in rows]
     bars = [r for r in rows if r.mean is not None and (r.kind == REFERENCE or r.best_single)]
     marked = [dataclasses.replace(row, below=_below(row, bars)) for row in rows]
-    return tuple(sorted(marked, key=lambda r: (r.mean is None, -(r.mean or 0.0), r.row)))
+    # Where two are equal, the simpler one first.
+    return tuple(
+        sorted(marked, key=lambda r: (r.mean is None, -(r.mean or 0.0), r.kind == FUSION, r.row))
+    )
 
 
 def best_rate(trainings: Sequence[Training]) -> float | None:
@@ -120,7 +124,8 @@ def _row(entrant: Entrant, own: Sequence[Training]) -> Row:
     rate = best_rate(own)
     scores = [t.score for t in own if t.learning_rate == rate and t.score]
     failures = [t.failure for t in own if t.failure]
-    names = list(scores[0].patterns) if scores else []
+    found = scores[0].patterns if scores else {}
+    names = sorted(found, key=lambda name: (-name.count("+"), name))  # everything first
     shared: dict[str, Any] = {
         "row": entrant.row,
         "kind": entrant.kind,

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import PARTS
+from pipeline.config import PARTS, LabelConfig
 from pipeline.files import short_digest
-from pipeline.fit.labels import Labels
+from pipeline.fit.labels import Labels, settle
 from pipeline.store import PartFile
 
 
@@ -57,6 +57,11 @@ class Data:
     def read(self, part: PartFile, columns: Sequence[str]) -> pa.Table:
         """Some columns of a part, the rows in order."""
         return pq.read_table(self.run / part.folder / part.name, columns=list(columns))
+
+    def settle_labels(self, label: LabelConfig) -> Labels:
+        """The task and the classes that all labels there are give; see `pipeline.fit.labels.settle`."""
+        columns = (self.read(shard.split, ["label"])["label"] for shard in self.shards)
+        return settle(label, (column.combine_chunks() for column in columns))
 
     def usable(self, shard: ShardParts) -> dict[str, np.ndarray]:
         """{part of the split: (N,) bool}: the rows with a feature, and with a label where it matters."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 import fusion
 from encoders.base import Identity
 from fusion import objectives
@@ -19,7 +17,7 @@ from pipeline import files
 from pipeline.cluster import Resources
 from pipeline.errors import ConfigError
 from pipeline.fit.data import Data, ShardParts
-from pipeline.fit.labels import Labels, settle
+from pipeline.fit.labels import Labels
 from pipeline.fit.place import run_training
 from pipeline.fit.recipe import Training
 from pipeline.fit.train import Outcome, Task
@@ -108,11 +106,7 @@ class Fitting:
     def _labels(self, data: Data) -> Labels:
         label = self.saved.config.label
         assert label is not None, "the configuration was checked"
-        columns = (
-            pq.read_table(self.run / s.split.folder / s.split.name, columns=["label"])["label"]
-            for s in data.shards
-        )
-        return settle(label, (column.combine_chunks() for column in columns))
+        return data.settle_labels(label)
 
     def _task(self, model: str, digest: str, data: Data, device: str) -> Task:
         own, labels = wanted(self.saved.config, model), data.labels
