@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.avmnist import retrieval
 from benchmarks.avmnist.recipe import BASELINES, area
 
 # Not one recipe on all features: what the operators are compared with.
@@ -111,6 +112,7 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         *_verdict(operators, {line.name: line for line in references}),
         "",
+        *retrieval.page(results.get("retrieval", [])),
         "The pairs are generated (`benchmarks/avmnist/dataset.py`); sha256 of their content:",
         "",
         *(f"- {fold}: `{digest}`" for fold, digest in results["pairs"].items()),
