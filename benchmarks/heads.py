@@ -279,6 +279,7 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         f"`{results['command']}`, {results['date']}, commit {results['commit']}.",
         f"{results['machine']}; {versions}.",
+        *(["", results["note"]] if "note" in results else []),
         "",
         "Written by `benchmarks/heads.py` from the .json file beside it.",
     ]
