@@ -31,6 +31,7 @@ class Entry:
 
 
 _TOWERS = "fusion.coordinated.towers:Towers"  # what tells the spaces apart is their objective
+_SHORT = "fusion.coordinated.towers:ShortTowers"
 
 FUSIONS: dict[str, Entry] = {
     "concat": Entry(
@@ -70,8 +71,8 @@ FUSIONS: dict[str, Entry] = {
     ),
     "infonce": Entry(_TOWERS, "one space, by contrast within the batch", objective="infonce"),
     "siglip": Entry(_TOWERS, "one space, every pair judged by itself", objective="siglip"),
-    "dcca": Entry(_TOWERS, "one space of correlated views (deep CCA)", objective="dcca"),
-    "dgcca": Entry(_TOWERS, "deep CCA of all features at once", objective="dgcca"),
+    "dcca": Entry(_SHORT, "one space of correlated views (deep CCA)", objective="dcca"),
+    "dgcca": Entry(_SHORT, "deep CCA of all features at once", objective="dgcca"),
     "cca": Entry(
         "fusion.coordinated.cca:CCA", "canonical correlations, in one pass", objective="dcca"
     ),
