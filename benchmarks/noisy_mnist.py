@@ -63,7 +63,7 @@ RUNS: dict[str, Run] = {
     "dcca": Run(
         {"dim": 10, "hidden": 1024, "layers": 3},
         {"ridge": 1e-2},
-        Recipe(steps=1500, batch=500, learning_rate=3e-3, seed=SEED),
+        Recipe(steps=2500, batch=500, learning_rate=3e-3, seed=SEED),
     ),
 }
 TURN, SHIFT = 15, 1  # degrees and pixels by which a training view is moved at most, anew each pass
