@@ -44,7 +44,7 @@ class _SquaredCorrelations(torch.autograd.Function):
         if any(ctx.needs_input_grad):  # type: ignore[attr-defined]
             # What the ridge adds to S it adds to the slope: it is its own adjoint.
             in_own = ridged(best @ left.T, ridge).to(x.dtype)
-            in_other = ridged(best.T @ own @ best, ridge).to(x.dtype)
+            in_other = ridged(best.T @ (own @ best), ridge).to(x.dtype)
             across = best.to(x.dtype)
             d_x = torch.addmm(y @ across.T, x, in_own, alpha=-1)
             d_y = torch.addmm(x @ across, y, in_other, alpha=-1)
@@ -100,7 +100,7 @@ def ridged(covariance: Tensor, ridge: float) -> Tensor:
     """The matrix plus `ridge` times its mean diagonal, so that the scale of the data does not matter."""
     found = covariance.clone()
     tiny = torch.finfo(found.dtype).tiny ** 0.5  # a view of zeros has a factor, too
-    found.diagonal().add_(covariance.diagonal().mean() * ridge + tiny)
+    found.diagonal().add_(covariance.trace() * (ridge / len(found)) + tiny)
     return found
 
 
