@@ -36,12 +36,15 @@ check: setup  ## formatting, lint, types
 
 bench: setup  ## the measurements behind docs/results (minutes)
 	for script in benchmarks/*.py; do $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/python -m benchmarks.avmnist
 
 tables: setup  ## docs/results/*.md again from the numbers beside them
 	$(BIN)/python benchmarks/retrieval.py --tables
 	$(BIN)/python benchmarks/heads.py --tables
 	$(BIN)/python benchmarks/noisy_mnist.py --tables
 	$(BIN)/python benchmarks/captions.py --tables
+	$(BIN)/python benchmarks/peers.py --tables
+	$(BIN)/python -m benchmarks.avmnist --tables
 
 lock:  ## resolve pyproject.toml afresh into requirements.lock
 	$(PYTHON) -m venv --clear .lock

@@ -65,6 +65,7 @@ class Summary:
     run: Path
     status: Status
     computed: int = 0  # rows computed by this command
+    trained: Sequence[str] = ()  # models trained by it
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -158,6 +159,7 @@ class _Command:
         self.progress = progress
         self.ledger = Ledger(self.folder)
         self.computed = 0
+        self.trained: list[str] = []
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack = contextlib.ExitStack()
         self._connected = False
@@ -175,7 +177,7 @@ class _Command:
             self._finish(plan)
             if "index" in self.options.stages:
                 self._index()
-        return Summary(self.folder, read_status(self.folder), self.computed, dict(self.seconds))
+        return self._summary()
 
     def restore(self, model: str, record: models.Record) -> Summary:
         """Only this; the plan is as it is, whatever became of the source."""
@@ -185,7 +187,7 @@ class _Command:
             units = list(todo.restore_units(plan, done, self.saved, model, record))
             list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
             self._finish(plan)
-        return Summary(self.folder, read_status(self.folder), self.computed, dict(self.seconds))
+        return self._summary()
 
     def _plan(self) -> Plan:
         started = time.monotonic()
@@ -295,9 +297,14 @@ class _Command:
         fitting = Fitting(
             self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
         )
-        record = fitting.fit(model, plan, todo.Done.scan(self.ledger))
+        record, trained = fitting.fit(model, plan, todo.Done.scan(self.ledger))
+        self.trained += [model] if trained else []
         self._identify(model, record.identity)
         self.seconds[f"fit {model}"] += time.monotonic() - started
+
+    def _summary(self) -> Summary:
+        status, seconds = read_status(self.folder), dict(self.seconds)
+        return Summary(self.folder, status, self.computed, self.trained, seconds)
 
     def _place(self) -> tuple[cluster.Resources, str]:
         self._connect()

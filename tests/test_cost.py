@@ -175,6 +175,9 @@ def test_what_fits_is_told_and_fits():
 def test_beyond_64_bits_and_beyond_every_option():
     with pytest.raises(ValueError, match=r"2\^63 bytes.*what fits: dim"):
         fusion.afford("sum", EXAMPLE, memory=10**9, dim=2**61)
+    five = dict.fromkeys("abcde", 1000)  # a core of 1600^6 weights
+    with pytest.raises(ValueError, match=r"2\^63 bytes.*what fits: hidden: \d+"):
+        fusion.afford("tucker", five, memory=10**9, hidden=1600)
     with pytest.raises(ValueError, match="no smaller option fits"):
         fusion.afford("sum", EXAMPLE, memory=1000)
 

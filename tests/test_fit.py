@@ -306,6 +306,7 @@ def descendants(pid: int) -> list[tuple[int, str]]:
         ),
         ({"head": {"name": "linear", "on": "nobody"}}, "head.on: 'nobody' is no feature or model"),
         ({"head": {"name": "deep", "on": "title"}}, "head.name: unknown name 'deep'"),
+        ({"label": {"column": ["a", "b"]}}, r"label.column: expected one column, got \['a', 'b'\]"),
     ],
 )
 def test_mistakes_are_named_with_their_place(done, changes, message):

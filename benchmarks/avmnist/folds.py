@@ -29,6 +29,14 @@ class Fold:
     digest: str
 
 
+@dataclass(frozen=True)
+class Network:
+    """The clips a network is trained on, and those of each part it describes; never the same clip."""
+
+    heard: np.ndarray
+    describes: dict[str, np.ndarray]
+
+
 def load(data: Path, cache: Path, names: tuple[str, ...] = UNSEEN, *, k: int = 4) -> list[Fold]:
     """The folds of these names; networks that are not in the cache yet are trained, two at a time.
 
@@ -64,7 +72,7 @@ def _batch(own: Pairs, shown: Tensor, said: Tensor, versions: int) -> Batch:
 def _features(clips: Sounds, names: tuple[str, ...], cache: Path) -> dict[str, dict[str, Tensor]]:
     """{split: {part: (6, 2400, 64)}}: each clip as the network describes it that must not know it."""
     wanted = {name: _networks(clips, name) for name in names}
-    heard = {h.tobytes(): h for plan in wanted.values() for h, _, _ in plan}
+    heard = {network.heard.tobytes(): network.heard for plan in wanted.values() for network in plan}
     pictures = sounds.pictures(clips)
     # Spawned: a forked child would inherit torch's thread pool in an unknown state.
     context = multiprocessing.get_context("spawn")
@@ -74,37 +82,43 @@ def _features(clips: Sounds, names: tuple[str, ...], cache: Path) -> dict[str, d
             for key, own in heard.items()
         }
         found = {key: torch.from_numpy(job.result()) for key, job in jobs.items()}
-    result = {}
-    for name, plan in wanted.items():
-        shape = (sounds.VERSIONS, len(clips.labels), sounds.DIM)
-        tables = {part: torch.full(shape, torch.nan) for part in PARTS}
-        for heard_rows, parts, rows in plan:
-            for part in parts:
-                tables[part][:, rows] = found[heard_rows.tobytes()][:, rows]
-        result[name] = tables
-    return result
+    return {name: _tables(plan, found) for name, plan in wanted.items()}
 
 
-def _networks(clips: Sounds, split: str) -> list[tuple[np.ndarray, tuple[str, ...], np.ndarray]]:
-    """(clips a network hears, parts and clips it describes) for a split.
+def _tables(plan: list[Network], found: dict[bytes, Tensor]) -> dict[str, Tensor]:
+    """{part: (6, 2400, 64)}: the mean of the networks that describe a clip, NaN where none does."""
+    any_table = next(iter(found.values()))
+    tables = {}
+    for part in PARTS:
+        total, count = torch.zeros_like(any_table), torch.zeros(any_table.shape[1])
+        for network in plan:
+            rows = network.describes[part]
+            total[:, rows] += found[network.heard.tobytes()][:, rows]
+            count[rows] += 1
+        tables[part] = total / count[:, None]
+    return tables
 
-    Unseen speakers: without the test speaker and one other it describes that other, training and
-    validation clips alike, and all five together describe the test speaker. The network without
-    speakers a and b serves both folds: 21 networks for six folds. Seen speakers: thirds of the
-    training recordings describe each other; together they describe the rest.
+
+def _networks(clips: Sounds, split: str) -> list[Network]:
+    """The networks of a split: each leaves out one group of the clips that may be known.
+
+    A network describes the group it left out, for training and validation, and what nobody may know,
+    which so is described by several: their mean is a better ear than each, and speaks the language
+    the fusion has learned from all of them. Unseen speakers: the groups are the other five, and the
+    network without speakers a and b serves both folds: 15 networks for six folds. Seen speakers:
+    thirds of the training recordings.
     """
     parts = clips.part(split)
     if split == "seen":
         known, group = np.isin(np.arange(len(clips.labels)), parts["train"]), clips.takes % 3
-        described: tuple[str, ...] = ("train",)
-        rest = np.flatnonzero(~known)
     else:
         known, group = clips.speakers != split.removeprefix("unseen-"), clips.speakers
-        described = ("train", "valid")
-        rest = parts["test"]
-    plan: list[tuple[np.ndarray, tuple[str, ...], np.ndarray]] = [
-        (np.flatnonzero(known & (group != g)), described, np.flatnonzero(known & (group == g)))
-        for g in np.unique(group[known])
-    ]
-    later = tuple(part for part in PARTS if part not in described)
-    return [*plan, (np.flatnonzero(known), later, rest)]
+    networks = []
+    for own in np.unique(group[known]):
+        left_out = known & (group == own)
+        describes = {
+            part: rows[left_out[rows] | ~known[rows]]  # all of a part that is never heard
+            for part, rows in parts.items()
+        }
+        networks.append(Network(np.flatnonzero(known & ~left_out), describes))
+    return networks

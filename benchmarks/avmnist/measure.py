@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,34 +27,40 @@ NEIGHBOURS = "k-NN product"
 SPACES = {"infonce", "siglip", "dcca", "dgcca", "cca", "barlow-twins", "vicreg"}
 NAMES = (*recipe.BASELINES, NEIGHBOURS, *(name for name in fusion.FUSIONS if name not in SPACES))
 
-_folds: list[
-    Fold
-] = []  # of a worker process, set once: they are too large to travel with each task
+# Of a worker process, set once: they are too large to travel with each task.
+_folds: dict[str, Fold] = {}
 
 
 def rows(
-    found: Sequence[Fold], names: Sequence[str], seeds: int, workers: int
+    found: Sequence[Fold], wanted: Sequence[tuple[str, str, int]], workers: int
 ) -> Iterator[dict[str, Any]]:
-    """Train and score; rows come as they are finished."""
+    """Train and score each (name, fold, seed); rows come as they are finished."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (found,)) as pool:
-        tasks = [
-            pool.submit(_row, name, number, seed)
-            for name in names
-            for seed in range(1 if name == NEIGHBOURS else seeds)  # nothing random in neighbours
-            for number in range(len(found))
-        ]
-        for task in concurrent.futures.as_completed(tasks):
+        for task in concurrent.futures.as_completed([pool.submit(_row, *key) for key in wanted]):
             yield task.result()
 
 
-def _start(found: list[Fold]) -> None:
+def wanted(names: Sequence[str], seeds: int, results: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """(name, fold, seed) of the rows that are not there yet, whole seeds first."""
+    there = {(row["name"], row["fold"], row["seed"]) for row in results["rows"]}
+    keys = [
+        (name, fold, seed)
+        for seed in range(seeds)
+        for name in names
+        for fold in folds.UNSEEN
+        if name != NEIGHBOURS or seed == 0  # nothing is random in neighbours
+    ]
+    return [key for key in keys if key not in there]
+
+
+def _start(found: Sequence[Fold]) -> None:
     torch.set_num_threads(1)
-    _folds.extend(found)
+    _folds.update((fold.name, fold) for fold in found)
 
 
-def _row(name: str, number: int, seed: int) -> dict[str, Any]:
-    fold = _folds[number]
+def _row(name: str, where: str, seed: int) -> dict[str, Any]:
+    fold = _folds[where]
     own = {"name": name, "fold": fold.name, "seed": seed}
     if name == NEIGHBOURS:
         return own | _neighbours(fold)
@@ -79,14 +84,20 @@ def _posterior(train: Batch, test: Batch, name: str) -> torch.Tensor:
     return (shares * 50 + 0.5) / (50 + 5)
 
 
-def merged(path: Path, fresh: dict[str, Any]) -> dict[str, Any]:
-    """The fresh row among those of earlier calls, in the place of its own earlier one."""
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
-    key = ("name", "fold", "seed")
-    kept = [row for row in results["rows"] if any(row[k] != fresh[k] for k in key)]
-    kept.append(fresh | {"commit": commit()})
-    kept.sort(key=lambda row: (NAMES.index(row["name"]), row["fold"], row["seed"]))
-    return results | about() | {"rows": kept}
+def earlier(path: Path) -> dict[str, Any]:
+    """What earlier calls found with the same recipe on the same pairs."""
+    if path.exists():
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if all(results[key] == value for key, value in json.loads(json.dumps(_setting())).items()):
+            return results
+    return {"rows": []}
+
+
+def merged(results: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """With one more row."""
+    rows = [*results["rows"], fresh | {"commit": commit()}]
+    rows.sort(key=lambda row: (NAMES.index(row["name"]), row["fold"], row["seed"]))
+    return results | about() | {"rows": rows}
 
 
 def about() -> dict[str, Any]:
@@ -95,14 +106,21 @@ def about() -> dict[str, Any]:
     return {
         "format": 1,
         "command": "python -m benchmarks.avmnist",
-        "recipe": asdict(recipe.RECIPE)
-        | {"dim": recipe.DIM, "hidden": recipe.HIDDEN, "dropout": recipe.DROPOUT}
-        | {"label_smoothing": recipe.SMOOTHING, "sizes": recipe.SIZES},
-        "pairs": {name: DIGESTS[name] for name in folds.UNSEEN},
+        **_setting(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": sys.version.split()[0]}
+        "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _setting() -> dict[str, Any]:
+    shared = {"dim": recipe.DIM, "hidden": recipe.HIDDEN, "dropout": recipe.DROPOUT}
+    return {
+        "recipe": asdict(recipe.RECIPE)
+        | shared
+        | {"label_smoothing": recipe.SMOOTHING, "sizes": recipe.SIZES},
+        "pairs": {name: DIGESTS[name] for name in folds.UNSEEN},
     }
 
 

@@ -26,8 +26,9 @@ from learning.loop import Recipe
 
 CLASSES = 10
 DIM, HIDDEN = 64, (64,)  # of the fused vector, of the classifier's one layer
-DROPOUT, SMOOTHING = 0.3, 0.05
-RECIPE = Recipe(steps=3000, batch=256, learning_rate=2e-3, evaluate=500, patience=6)
+DROPOUT, SMOOTHING = 0.4, 0.05
+# Longer only helps the image; there are no more than 10,500 different sounds in 55,000 pairs.
+RECIPE = Recipe(steps=1500, batch=256, learning_rate=5e-3, evaluate=500)
 RATES = tuple(i / 10 for i in range(10))  # of missing features, at least one of a record staying
 PATTERNS = {"full": ("image", "sound"), "image": ("image",), "sound": ("sound",)}
 
@@ -49,8 +50,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "block-tucker": {"chunks": 4, "size": 16},
     "mbt": {"width": 32, "layers": 1},
     "cross-attention": {"width": 32, "layers": 1},
-    "decision-mean": {"hidden": HIDDEN},
-    "decision-product": {"hidden": HIDDEN},
+    "decision-mean": {"hidden": DIM},
+    "decision-product": {"hidden": DIM},
 }
 
 

@@ -134,7 +134,7 @@ class _Comparison:
         terms = self.asked.model_dump(mode="json", include={"budget", *_WISH})
         if earlier := self.kept.schedule(terms):
             return earlier
-        self.progress.stage("first steps", len(self.running))
+        self.progress.stage("first steps", len(self.running), unit="trainings")
         recipe = self._recipe(wish.steps, Job(self.running[0], min(wish.learning_rates), 0))
         calls = self.pool.map(
             self.running, lambda actor, e: actor.price.remote(e.candidate, recipe)
@@ -159,7 +159,7 @@ class _Comparison:
         # Round by round, so that an early end leaves every entrant with as many; references first.
         rounds = {job.key: number // len(self.running) for number, job in enumerate(jobs)}
         left.sort(key=lambda j: (rounds[j.key], j.entrant.kind == FUSION, -self._price(j)))
-        self.progress.stage(stage, len(jobs), len(jobs) - len(left))
+        self.progress.stage(stage, len(jobs), len(jobs) - len(left), unit="trainings")
         calls = self.pool.map(
             left,
             lambda actor, job: actor.attempt.remote(

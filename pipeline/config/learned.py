@@ -27,10 +27,18 @@ class ModelConfig(ComponentConfig):
     training: dict[str, Any] = Field(default_factory=dict)
 
 
+def _one_column(value: Any) -> Any:
+    if isinstance(value, list):
+        raise ValueError(
+            f"expected one column, got {value}; several labels of one kind go into one column of lists"
+        )
+    return value
+
+
 class LabelConfig(Strict):
     """What is to be predicted: a column of the source, or of another file, joined by `id`."""
 
-    column: str
+    column: Annotated[str, BeforeValidator(_one_column)]
     file: str | None = None
     id: str | None = None
     task: Literal["auto", "classify", "regress", "multilabel"] = "auto"

@@ -24,6 +24,7 @@ from pipeline.fit.train import Outcome, Task
 from pipeline.fuse import identity_settings
 from pipeline.lease import Lease
 from pipeline.models import (
+    METRICS,
     WEIGHTS,
     Record,
     Trained,
@@ -52,8 +53,8 @@ class Fitting:
     place: Callable[[], tuple[Resources, str]]
     again: bool = False
 
-    def fit(self, model: str, plan: Plan, done: Done) -> Record:
-        """The record of the trained model, after training it where that is needed."""
+    def fit(self, model: str, plan: Plan, done: Done) -> tuple[Record, bool]:
+        """The record of the trained model, and whether it had to be trained for that."""
         config = self.saved.config
         digest = asked(config, model, self.saved.identities)
         assert digest is not None, f"{model} before its inputs"
@@ -63,7 +64,7 @@ class Fitting:
         if record and record.trained and record.trained.asked == digest and not self.again:
             if not record.damaged(folder):
                 self._settled(model, record.trained, data)
-                return record
+                return record, False
             self.progress.say(f"{model}: its files are not those that were written; trained anew")
         resources, device = self.place()
         task = self._task(model, digest, data, device)
@@ -74,7 +75,7 @@ class Fitting:
         record.write(self.run, model)
         self._forget_checkpoints(folder)
         self._tell(model, record)
-        return record
+        return record, True
 
     def _settled(self, model: str, trained: Trained, data: Data) -> None:
         self._forget_checkpoints(self.run / "models" / model)
@@ -173,6 +174,13 @@ class Fitting:
             f"{model}: trained on {trained.rows['train']:,} records for {trained.steps:,} steps, "
             f"weights of step {trained.step:,}{valid}{early}"
         )
+        if METRICS in record.files:
+            found = files.read_json(self.run / "models" / model / METRICS)["metrics"]
+            name, interval = next(iter(found.items()))
+            self.progress.say(
+                f"{model}: {name} {interval['value']:.3f} on the test part "
+                f"(95 %: {interval['low']:.3f} to {interval['high']:.3f})"
+            )
 
     def _forget_checkpoints(self, folder: Path, keep: Path | None = None) -> None:
         for path in folder.glob("checkpoint-*.safetensors"):
