@@ -170,6 +170,16 @@ def _check_options(
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.name not in given:
             raise ValueError(f"{name}: the option {field.name!r} is required")
+        if field.type in (int, float) and field.name in given:
+            _check_number(name, field, given[field.name])
+
+
+def _check_number(name: str, field: dataclasses.Field[Any], value: object) -> None:
+    whole = field.type is int
+    allowed = int if whole else (int, float)
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        expected = "a whole number" if whole else "a number"
+        raise ValueError(f"{name}: {field.name}: expected {expected}, got {value!r}")
 
 
 def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":

@@ -293,7 +293,8 @@ def test_one_feature_or_no_views_is_refused_with_the_way_out():
     ("name", "wrong"),
     [("infonce", {"dim": 0}), ("infonce", {"hidden": -1}), ("siglip", {"layers": -1}),
      ("vicreg", {"dropout": 1.0}), ("dcca", {"dim": 0}), ("cca", {"dim": 0}),
-     ("cca", {"ridge": 0.0}), ("cca", {"power": -1.0})],
+     ("cca", {"ridge": 0.0}), ("cca", {"power": -1.0}), ("dcca", {"dim": 2.5}),
+     ("infonce", {"layers": True}), ("siglip", {"dropout": None})],
 )  # fmt: skip
 def test_options_of_a_space_that_make_no_sense_are_refused_by_name(name, wrong):
     (option,) = wrong
