@@ -21,7 +21,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,33 @@ from fusion.learner import FusionLearner, train
 from learning.loop import Recipe, fit
 from learning.reduce import reduce
 
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the page; in closed form without a recipe."""
+
+    options: dict[str, Any]
+    objective: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe | None = None
+
+
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 SEED = 0
 DIMS = {"noisy": 784, "turned": 784}
 PUBLISHED = {"cca": 19.1, "dcca": 2.9, "infonce": 2.7}  # VCCA, Wang et al., 2016, table 1
-RUNS: dict[str, tuple[dict[str, Any], int]] = {  # options and updates
-    "cca": ({"dim": 10, "power": 0.0}, 0),
-    "infonce": ({"dim": 64, "hidden": 1024, "layers": 3}, 1800),
-    "dcca": ({"dim": 10, "hidden": 1024, "layers": 3}, 1800),
+RUNS: dict[str, Run] = {
+    "cca": Run({"dim": 10, "power": 0.0}),
+    "infonce": Run(
+        {"dim": 64, "hidden": 1024, "layers": 2, "dropout": 0.1},
+        recipe=Recipe(steps=3200, batch=256, learning_rate=2e-3, seed=SEED),
+    ),
+    "dcca": Run(
+        {"dim": 10, "hidden": 1024, "layers": 3},
+        {"ridge": 1e-2},
+        Recipe(steps=2500, batch=500, learning_rate=3e-3, seed=SEED),
+    ),
 }
+TURN, SHIFT = 15, 1  # degrees and pixels by which a training view is moved at most, anew each pass
 SHORT = [  # objective, rows of a batch, latent
     (name, rows, latent)
     for name in ("dcca", "dgcca", "infonce", "siglip", "barlow-twins")
@@ -139,10 +158,41 @@ def pairs(
 
 def turned(pictures: Tensor, draw: torch.Generator) -> Tensor:
     angle = (torch.rand(len(pictures), generator=draw) * 2 - 1) * math.pi / 4
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    turn = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
+    zero = torch.zeros_like(angle)
+    return moved(pictures, angle, zero, zero)
+
+
+def moved(pictures: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """(B, 28, 28) pictures, turned by radians and shifted by shares of half their width, (B,) each."""
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos, -sin, right, sin, cos, down], dim=1).view(-1, 2, 3)
     grid = affine_grid(turn, [len(pictures), 1, 28, 28], align_corners=False)
     return grid_sample(pictures[:, None], grid, align_corners=False)[:, 0]
+
+
+class MovedFeed(MemoryFeed):
+    """The same pairs in every pass, each view a little turned and shifted: no label, no new partner."""
+
+    def training(self, epoch: int, rows: int, skip: int = 0) -> Iterator[Batch]:
+        draw = torch.Generator().manual_seed(self.seed + 7_919 * (epoch + 1))
+        for batch in super().training(epoch, rows, skip):
+            views = {}
+            for name, pixels in batch.features.items():
+                turn, right, down = torch.rand(3, len(batch), generator=draw) * 2 - 1
+                shift = SHIFT / 14
+                pictures = pixels.view(-1, 28, 28)
+                views[name] = moved(
+                    pictures, turn * math.radians(TURN), right * shift, down * shift
+                ).flatten(1)
+            yield Batch(views, batch.present)
+
+
+class HalfLearner(FusionLearner):
+    """Runs the towers in bfloat16, which takes less than half the time; losses stay in full precision."""
+
+    def losses(self, batch: Batch, phase: str) -> dict[str, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().losses(batch, phase)
 
 
 # -- the measurement
@@ -150,34 +200,33 @@ def turned(pictures: Tensor, draw: torch.Generator) -> Tensor:
 
 def one_run(name: str, parts: Mapping[str, tuple[Batch, np.ndarray]]) -> dict[str, Any]:
     """Train one space on the pairs, then classify the features of its turned view."""
-    options, steps = RUNS[name]
+    run = RUNS[name]
+    recipe = run.recipe
     torch.manual_seed(SEED)
-    model = fusion.build(name, DIMS, **options)
-    objective = objectives.build(fusion.FUSIONS[name].objective or "", model)
-    feed = MemoryFeed(parts["train"][0], seed=SEED)
+    model = fusion.build(name, DIMS, **run.options)
+    objective = objectives.build(fusion.FUSIONS[name].objective or "", model, **run.objective)
+    feed = MovedFeed(parts["train"][0], seed=SEED)
     started, used = time.perf_counter(), time.process_time()
-    if steps:
-        recipe = Recipe(steps=steps, batch=256, evaluate=100, patience=steps, seed=SEED)
+    if recipe:
         # Without `train`'s scaling: a pixel of the margin that is hardly ever lit must stay small.
-        learner = FusionLearner(model, objective)
+        learner = HalfLearner(model, objective)
         fit(learner, feed, recipe, report=lambda point: print(name, point, flush=True))
         for reduction in objective.closing(model):
-            reduce(reduction, feed.training(0, 1000))
+            reduce(reduction, feed.once(1000))
     else:
         train(model, objective, feed, Recipe(batch=1000))
     spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}
     features = {part: view(model, batch) for part, (batch, _) in parts.items()}
     digits = {part: labels for part, (_, labels) in parts.items()}
     errors = {}
-    for c in (0.01, 0.1, 1.0, 10.0):
+    for c in (0.01, 0.1, 1.0, 10.0, 100.0):
         classifier = LinearSVC(C=c, dual=False).fit(features["train"], digits["train"])
         wrong = [(classifier.predict(features[p]) != digits[p]).mean() for p in ("tune", "test")]
         errors[c] = [100 * float(share) for share in wrong]
     best = min(errors, key=lambda c: errors[c][0])
     return {
-        "options": options,
-        "steps": steps,
-        "epochs": steps * 256 / len(parts["train"][0]),
+        **asdict(run),
+        "epochs": recipe.steps * recipe.batch / len(parts["train"][0]) if recipe else 0,
         "c": best,
         "tune": errors[best][0],
         "test": errors[best][1],
@@ -186,7 +235,7 @@ def one_run(name: str, parts: Mapping[str, tuple[Batch, np.ndarray]]) -> dict[st
 
 
 def view(model: Fusion, batch: Batch) -> np.ndarray:
-    """The features of the turned view, alone and scaled to unit variance at most."""
+    """The features of the turned view, alone: what its tower gives, not normalised."""
     with torch.inference_mode():
         chosen = torch.arange(len(batch)).split(2000)
         found = [
@@ -239,10 +288,13 @@ def page(results: Mapping[str, Any]) -> str:
         "Two views of a digit: one turned by up to 45 degrees, and another digit of the same class",
         "under uniform noise. 50,000 pairs to train on without labels, 10,000 to choose the",
         "classifier's C by, 10,000 to test. Error of a linear one-versus-rest support vector machine",
-        "on the features of the turned view, in percent. Towers: three hidden layers of 1024. The",
-        "published numbers are those of Wang et al., Deep Variational CCA, 2016, table 1, trained to",
-        "convergence; the trainings here stop after a few passes, which is what a minute-sized",
-        "budget of one core allows.",
+        "on the features of the turned view, in percent: the space's own views, not normalised (of",
+        "infonce what the tower gives, of dcca the closing linear CCA of it). Towers: hidden layers of",
+        "1024 (infonce two, dcca three), trained in bfloat16. The pairs are fixed; in every pass each",
+        f"view is moved anew, by up to {TURN} degrees and {SHIFT} pixel. The recipes were chosen by the",
+        "error while tuning, in trials of two or three passes. The published numbers are those of Wang",
+        "et al., Deep Variational CCA, 2016, table 1: three layers, trained to convergence, views not",
+        "moved.",
         "",
         "| space | length | passes | error | error while tuning | published | minutes of one core |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -31,6 +31,7 @@ class Entry:
 
 
 _TOWERS = "fusion.coordinated.towers:Towers"  # what tells the spaces apart is their objective
+_SHORT = "fusion.coordinated.towers:ShortTowers"
 
 FUSIONS: dict[str, Entry] = {
     "concat": Entry(
@@ -70,8 +71,8 @@ FUSIONS: dict[str, Entry] = {
     ),
     "infonce": Entry(_TOWERS, "one space, by contrast within the batch", objective="infonce"),
     "siglip": Entry(_TOWERS, "one space, every pair judged by itself", objective="siglip"),
-    "dcca": Entry(_TOWERS, "one space of correlated views (deep CCA)", objective="dcca"),
-    "dgcca": Entry(_TOWERS, "deep CCA of all features at once", objective="dgcca"),
+    "dcca": Entry(_SHORT, "one space of correlated views (deep CCA)", objective="dcca"),
+    "dgcca": Entry(_SHORT, "deep CCA of all features at once", objective="dgcca"),
     "cca": Entry(
         "fusion.coordinated.cca:CCA", "canonical correlations, in one pass", objective="dcca"
     ),
@@ -169,6 +170,16 @@ def _check_options(
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and field.name not in given:
             raise ValueError(f"{name}: the option {field.name!r} is required")
+        if field.type in (int, float) and field.name in given:
+            _check_number(name, field, given[field.name])
+
+
+def _check_number(name: str, field: dataclasses.Field[Any], value: object) -> None:
+    whole = field.type is int
+    allowed = int if whole else (int, float)
+    if not isinstance(value, allowed) or isinstance(value, bool):
+        expected = "a whole number" if whole else "a number"
+        raise ValueError(f"{name}: {field.name}: expected {expected}, got {value!r}")
 
 
 def describe(name: str, dims: Mapping[str, int], **settings: Any) -> "Cost":

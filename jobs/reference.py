@@ -130,9 +130,9 @@ def page() -> str:
             ]
         ),
         meanings="\n".join(
-            f"- **{name}**: {_sentence(options)}"
-            for name, options in sorted({**types, **goals}.items())
-            if dataclasses.fields(options)
+            f"- **{name}**: {meaning}"
+            for name in sorted(types | goals)
+            if (meaning := _meaning(types.get(name), goals.get(name)))
         ),
     )
 
@@ -177,6 +177,11 @@ def _plain(options: Any) -> str:
 
 def _needs(needs: frozenset[str]) -> str:
     return ", ".join(sorted(needs))
+
+
+def _meaning(*owners: type | None) -> str:
+    """What the options mean, of an operator and of the objective of the same name."""
+    return " ".join(_sentence(owner) for owner in owners if owner and dataclasses.fields(owner))
 
 
 def _sentence(owner: type) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, cholesky_solve
+from torch.autograd.function import once_differentiable
 from torch.linalg import cholesky, eigvalsh, solve_triangular
 
 
 def squared_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     """The sum of the squared canonical correlations of (n, D) and (n, E): tr(S11^-1 S12 S22^-1 S21).
 
-    One covariance of both and two Cholesky solves: the eigenvectors of the usual form
+    Two Cholesky solves: the eigenvectors of the usual form
     (Andrew et al., ICML 2013) and the 1/(l_i - l_j) of their gradient are never needed. S11 and S22
     get `ridge` times their mean variance on the diagonal, so that fewer rows than dimensions, or
     views that have collapsed, still give a number. Fewer than two rows give zero.
@@ -22,18 +23,41 @@ def squared_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     if len(x) < 2:
         return (x.sum() + y.sum()) * 0
     warn_if_few(len(x), max(x.shape[1], y.shape[1]))
-    rows = torch.cat([x, y], dim=1)
-    rows = rows - rows.mean(dim=0)
-    covariance = (rows.T @ rows / (len(rows) - 1)).double()
-    d = x.shape[1]
-    own, other = ridged(covariance[:d, :d], ridge), ridged(covariance[d:, d:], ridge)
-    shared = covariance[:d, d:]
-    with torch.no_grad():
-        best = cholesky_solve(shared, cholesky(own))
-        best = cholesky_solve(best.T, cholesky(other)).T  # S11^-1 S12 S22^-1
-    # The trace is the largest value of this in `best`: there its derivative in `best` is zero, so the
-    # gradient needs no pass back through the factors.
-    return (2 * (best * shared).sum() - (best * (own @ best @ other)).sum()).to(x.dtype)
+    found: Tensor = _SquaredCorrelations.apply(x, y, ridge)
+    return found
+
+
+class _SquaredCorrelations(torch.autograd.Function):
+    """With B = S11^-1 S12 S22^-1 the slopes of tr(B S21) are 2 B in S12, -B S22 B' in S11 and
+    -B' S11 B in S22: products of what the value needs anyway, so they are taken in the same pass.
+    S are sums of squares, not means: the number of rows cancels."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor, ridge: float
+    ) -> Tensor:
+        x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+        own, other = ridged((x.T @ x).double(), ridge), ridged((y.T @ y).double(), ridge)
+        shared = (x.T @ y).double()
+        left = cholesky_solve(shared, cholesky(own))
+        best = cholesky_solve(left.T, cholesky(other)).T  # B
+        if any(ctx.needs_input_grad):  # type: ignore[attr-defined]
+            # What the ridge adds to S it adds to the slope: it is its own adjoint.
+            in_own = ridged(best @ left.T, ridge).to(x.dtype)
+            in_other = ridged(best.T @ (own @ best), ridge).to(x.dtype)
+            across = best.to(x.dtype)
+            d_x = torch.addmm(y @ across.T, x, in_own, alpha=-1)
+            d_y = torch.addmm(x @ across, y, in_other, alpha=-1)
+            ctx.save_for_backward(d_x, d_y)
+        return (best * shared).sum().to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        d_x, d_y = ctx.saved_tensors  # type: ignore[attr-defined]
+        return 2 * grad * d_x, 2 * grad * d_y, None
 
 
 def shared_variance(views: Sequence[Tensor], present: Sequence[Tensor], ridge: float) -> Tensor:
@@ -74,9 +98,10 @@ def shared_variance(views: Sequence[Tensor], present: Sequence[Tensor], ridge: f
 
 def ridged(covariance: Tensor, ridge: float) -> Tensor:
     """The matrix plus `ridge` times its mean diagonal, so that the scale of the data does not matter."""
-    tiny = torch.finfo(covariance.dtype).tiny ** 0.5  # a view of zeros has a factor, too
-    level = covariance.diagonal().mean() * ridge + tiny
-    return covariance + level * torch.eye(len(covariance), dtype=covariance.dtype).to(covariance)
+    found = covariance.clone()
+    tiny = torch.finfo(found.dtype).tiny ** 0.5  # a view of zeros has a factor, too
+    found.diagonal().add_(covariance.trace() * (ridge / len(found)) + tiny)
+    return found
 
 
 def warn_if_few(rows: int, dim: int) -> None:

@@ -287,8 +287,51 @@ def test_one_feature_or_no_views_is_refused_with_the_way_out():
         fusion.build("infonce", {"text": 3})
     with pytest.raises(ValueError, match="GMU has no views.*choose a coordinated space"):
         objectives.build("infonce", fusion.build("gmu", DIMS))
-    with pytest.raises(ValueError, match="chunk: expected at least 1, got 0"):
-        objectives.build("siglip", fusion.build("siglip", DIMS), chunk=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("infonce", {"dim": 0}), ("infonce", {"hidden": -1}), ("siglip", {"layers": -1}),
+     ("vicreg", {"dropout": 1.0}), ("dcca", {"dim": 0}), ("cca", {"dim": 0}),
+     ("cca", {"ridge": 0.0}), ("cca", {"power": -1.0}), ("dcca", {"dim": 2.5}),
+     ("infonce", {"layers": True}), ("siglip", {"dropout": None})],
+)  # fmt: skip
+def test_options_of_a_space_that_make_no_sense_are_refused_by_name(name, wrong):
+    (option,) = wrong
+    with pytest.raises(ValueError, match=f"{option}: expected .* got {wrong[option]}"):
+        fusion.build(name, DIMS, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("siglip", {"chunk": 0}), ("dcca", {"ridge": 0.0}), ("dgcca", {"ridge": -1.0}),
+     ("barlow-twins", {"weight": -1.0}), ("vicreg", {"covariance": float("nan")})],
+)  # fmt: skip
+def test_options_of_an_objective_that_make_no_sense_are_refused_by_name(name, wrong):
+    (option,) = wrong
+    with pytest.raises(ValueError, match=f"{option}: expected .* got {wrong[option]}"):
+        objectives.build(name, fusion.build(name, DIMS), **wrong)
+
+
+def test_a_tower_without_hidden_layers_is_linear():
+    model = fusion.build("infonce", DIMS, dim=3, layers=0)
+    one, other = (complete(7, seed=seed).features for seed in (0, 1))
+    both = model.project({name: 2 * one[name] - other[name] for name in DIMS})
+    for name, view in both.items():
+        expected = 2 * model.project(one)[name] - model.project(other)[name]
+        torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_losses_are_taken_in_full_precision_where_the_towers_are_not(name):
+    model, objective = built(name)
+    batch = complete(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        (loss,) = objective.losses(model, batch.features, batch.present).values()
+        views = dict(model(batch.features, batch.present).views)
+    views = {n: view.float() for n, view in views.items()}
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, objective.loss(views, batch.present))
 
 
 def test_a_space_takes_a_new_feature_and_keeps_its_vectors():

@@ -1,16 +1,24 @@
 """Search through learned fusions: any subset of modalities, mixes, filters; recomputed with numpy."""
 
 import hashlib
+import io
+import json
 
 import numpy as np
 import pytest
 import torch
+from corpus import tone
+from PIL import Image
 from safetensors.torch import save
 from stored import index_all, write_run
+from typer.testing import CliRunner
 
+import encoders
 import fusion
 from encoders.base import Identity
+from encoders.media import Limits, decode
 from fusion.batch import Batch
+from jobs.cli import app
 from learning.reduce import reduce
 from pipeline import files
 from pipeline.config import RunConfig
@@ -49,22 +57,12 @@ def batch_of(matrices):
     )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of three vector features and three learned models, as training leaves it."""
-    folder = tmp_path_factory.mktemp("learned")
-    matrices, _ = features()
-    config = RunConfig.model_validate({
-        "source": {"path": "x.csv"},
-        "modalities": {n: {"kind": "vector", "encoder": {"name": "as-is", "dim": d}}
-                       for n, d in DIMS.items()},
-        "output": str(folder),
-        "models": MODELS,
-    })  # fmt: skip
+def write_learned(folder, config, matrices, metadata):
+    """A run of these features with the models of its configuration, as training leaves it."""
     identities = {feature.name: identify_feature(feature) for feature in config.features()}
     fused = {}
     for name, own in config.models.items():
-        own_inputs = {n: (matrices | fused)[n] for n in own.inputs or DIMS}
+        own_inputs = {n: (matrices | fused)[n] for n in own.inputs or matrices}
         dims = {n: m.shape[1] for n, m in own_inputs.items()}
         torch.manual_seed(0)
         model = fusion.build(own.name, dims, **own.options).eval()
@@ -83,8 +81,23 @@ def run(tmp_path_factory):
         ).write(folder, name)
     saved = SavedRun(config, identities, {name: Setting() for name in identities}, {})
     (folder / "config.yaml").write_text(saved.to_yaml())
+    index_all(write_run(folder, matrices, metadata, models=fused), saved)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of three vector features and three learned models."""
+    folder = tmp_path_factory.mktemp("learned")
+    matrices, _ = features()
+    config = RunConfig.model_validate({
+        "source": {"path": "x.csv"},
+        "modalities": {n: {"kind": "vector", "encoder": {"name": "as-is", "dim": d}}
+                       for n, d in DIMS.items()},
+        "output": str(folder),
+        "models": MODELS,
+    })  # fmt: skip
     price = {"price": np.random.default_rng(1).random(N).tolist()}
-    index_all(write_run(folder, matrices, price, models=fused), saved)
+    write_learned(folder, config, matrices, price)
     return folder
 
 
@@ -197,3 +210,60 @@ def test_only_unlike_is_refused_where_ranks_are_fused(run):
 
 def test_a_model_of_models_is_asked_by_their_features(run):
     assert Searcher(run, "chain").features == ["image", "sound", "text"]
+
+
+# -- from media to media, on the command line
+
+KINDS = {"image": {"name": "pixels", "size": 4}, "audio": {"name": "logmel-stats"}}
+PER_THING, THINGS = 60, 5
+
+
+def medium(kind, thing, rng):
+    """A file's bytes: each thing has its own colour and its own pitch."""
+    if kind == "audio":
+        return tone(150 * 2**thing, rng)
+    hue = np.array(Image.new("HSV", (1, 1), (thing * 255 // THINGS, 200, 200)).convert("RGB"))
+    pixels = np.clip(hue + rng.normal(0, 8, (32, 32, 3)), 0, 255).astype(np.uint8)
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def media_run(tmp_path_factory):
+    """Of each thing a third of the records has both, a third the image alone, a third the sound."""
+    folder = tmp_path_factory.mktemp("media")
+    config = RunConfig.model_validate({
+        "source": {"path": "x.csv"},
+        "modalities": {kind: {"kind": kind, "encoder": encoder}
+                       for kind, encoder in KINDS.items()},
+        "output": str(folder),
+        "models": {"space": {"name": "cca", "dim": THINGS - 1, "ridge": 1.0}},
+    })  # fmt: skip
+    rng = np.random.default_rng(0)
+    things = [i % THINGS for i in range(THINGS * PER_THING)]
+    parts = [("both", "image", "audio")[i // THINGS % 3] for i in range(len(things))]
+    matrices = {}
+    for feature in config.features():
+        kind, encoder = feature.name, encoders.build(feature.encoder)
+        items = [decode(medium(kind, thing, rng), kind, Limits()) for thing in things]
+        matrices[kind] = encoder.encode(encoder.prepare(items)).astype("f4")
+        matrices[kind][[part not in ("both", kind) for part in parts]] = np.nan
+    write_learned(folder, config, matrices, {"thing": things, "has": parts})
+    return folder
+
+
+@pytest.mark.parametrize(("asked", "found"), [("image", "audio"), ("audio", "image")])
+def test_a_picture_finds_sounds_and_a_sound_pictures(media_run, tmp_path, asked, found):
+    """Records that have nothing of the kind that is asked with, through `search --index`."""
+    rng = np.random.default_rng(1)
+    for thing in range(THINGS):
+        file = tmp_path / "query"
+        file.write_bytes(medium(asked, thing, rng))
+        arguments = [f"--{asked}", str(file), "--index", "space", "--where", f"has = '{found}'"]
+        result = CliRunner().invoke(
+            app, ["search", str(media_run), *arguments, "-k", "5", "--json"]
+        )
+        assert result.exit_code == 0, result.output
+        hits = json.loads(result.output)
+        assert [hit["metadata"]["thing"] for hit in hits] == [thing] * 5

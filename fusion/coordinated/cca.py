@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fusion.coordinated.base import Coordinated
 from fusion.coordinated.canonical import CanonicalReduction
+from fusion.options import above_zero, at_least_zero, counted
 from learning.reduce import Reduction
 
 
@@ -25,6 +26,11 @@ class CCA(Coordinated):
         dim: int = 128
         ridge: float = 1e-2
         power: float = 1.0
+
+        def __post_init__(self) -> None:
+            counted(self)
+            above_zero(self, "ridge")
+            at_least_zero(self, "power")
 
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
         options = options or CCA.Options()

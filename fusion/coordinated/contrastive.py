@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fusion.base import Fusion
 from fusion.coordinated.objective import Coordinate
+from fusion.options import counted
 from fusion.presence import unit
 from learning.contrastive import info_nce, siglip
 
@@ -53,8 +54,7 @@ class SigLIP(Coordinate):
         chunk: int = 1024
 
         def __post_init__(self) -> None:
-            if self.chunk < 1:
-                raise ValueError(f"chunk: expected at least 1, got {self.chunk}")
+            counted(self)
 
     def __init__(self, fusion: Fusion, options: Options | None = None) -> None:
         super().__init__(fusion)

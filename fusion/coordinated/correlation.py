@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fusion.base import Fusion
 from fusion.coordinated.objective import Coordinate
+from fusion.options import above_zero
 from learning.correlation import shared_variance, squared_correlations
 
 
@@ -24,6 +25,9 @@ class DCCA(Coordinate):
         """ridge: added to each covariance, as a share of its mean variance."""
 
         ridge: float = 1e-3
+
+        def __post_init__(self) -> None:
+            above_zero(self, "ridge")
 
     def __init__(self, fusion: Fusion, options: Options | None = None) -> None:
         super().__init__(fusion)

@@ -13,6 +13,7 @@ from fusion.coordinated.canonical import CanonicalReduction
 from fusion.objectives.base import Objective
 from fusion.presence import masked
 from learning import parallel
+from learning.numerics import without_autocast
 from learning.reduce import Reduction
 
 
@@ -45,12 +46,17 @@ class Coordinate(Objective):
         targets: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """{"coordination": scalar}; `targets` is not used."""
-        views = dict(fusion(features, present).views)
+        # In full precision, whatever the towers ran in: statistics and temperatures need it.
+        views = {
+            name: view.to(torch.promote_types(view.dtype, torch.float32))
+            for name, view in fusion(features, present).views.items()
+        }
         _, there = masked(fusion.dims, features, present)
         if self.training:
             views = {name: parallel.gather_rows(views[name]) for name in views}
             there = {name: parallel.gather_rows(there[name]) for name in there}
-        return {"coordination": self.loss(views, there)}
+        with without_autocast(next(iter(views.values()))):
+            return {"coordination": self.loss(views, there)}
 
     def loss(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         """views[name]: (B, D), zero where absent; present[name]: (B,) -> a scalar: the mean of all pairs."""

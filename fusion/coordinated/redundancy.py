@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fusion.base import Fusion
 from fusion.coordinated.objective import Coordinate
+from fusion.options import at_least_zero
 from learning.redundancy import barlow_twins, vicreg
 
 
@@ -22,6 +23,9 @@ class BarlowTwins(Coordinate):
         """weight: of the correlations between different coordinates."""
 
         weight: float = 5e-3
+
+        def __post_init__(self) -> None:
+            at_least_zero(self, "weight")
 
     def __init__(self, fusion: Fusion, options: Options | None = None) -> None:
         super().__init__(fusion)
@@ -48,6 +52,9 @@ class VICReg(Coordinate):
         invariance: float = 25.0
         variance: float = 25.0
         covariance: float = 1.0
+
+        def __post_init__(self) -> None:
+            at_least_zero(self, "invariance", "variance", "covariance")
 
     def __init__(self, fusion: Fusion, options: Options | None = None) -> None:
         super().__init__(fusion)

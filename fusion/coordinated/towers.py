@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fusion.coordinated.base import Coordinated
+from fusion.options import counted
 from fusion.per_feature import PerFeature
 
 
@@ -31,14 +32,36 @@ class Towers(Coordinated):
         layers: int = 1
         dropout: float = 0.0
 
+        def __post_init__(self) -> None:
+            counted(self, or_none=["layers"])
+            if not 0 <= self.dropout < 1:
+                raise ValueError(f"dropout: expected 0 <= rate < 1, got {self.dropout}")
+
     def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        options = options or Towers.Options()
+        options = options or type(self).Options()
         super().__init__(dims, options.dim, options, dict.fromkeys(dims, options.dim))
         self.towers = PerFeature({n: _tower(size, options) for n, size in self.dims.items()})
 
     def project(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{name: (B, D_m)} -> {name: (B, D)}."""
         return self.towers(values)
+
+
+class ShortTowers(Towers):
+    """Towers for the losses of correlation, whose statistics are the batch's: shorter views by default.
+
+    Any number of features, one tower each. By chance alone the squared correlations of n records
+    come to about dim / n: with a batch of 256, an eighth at 32 dimensions but half at 128.
+    All absent: the zero vector.
+    """
+
+    @dataclass(frozen=True)
+    class Options(Towers.Options):
+        """dim: length of the views; several times shorter than a batch. hidden, layers: width and
+        number of hidden layers; 0 layers: linear. dropout: share of hidden units left out in
+        training."""
+
+        dim: int = 32
 
 
 def _tower(size: int, options: Towers.Options) -> nn.Sequential:
