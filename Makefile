@@ -41,6 +41,8 @@ bench: setup  ## the measurements behind docs/results (minutes)
 tables: setup  ## docs/results/*.md again from the numbers beside them
 	$(BIN)/python benchmarks/retrieval.py --tables
 	$(BIN)/python benchmarks/heads.py --tables
+	$(BIN)/python benchmarks/noisy_mnist.py --tables
+	$(BIN)/python benchmarks/captions.py --tables
 	$(BIN)/python benchmarks/peers.py --tables
 	$(BIN)/python -m benchmarks.avmnist --tables
 

@@ -46,6 +46,8 @@ def describe(
 ) -> Cost:
     """What `fusion.build(name, dims, **options)` would cost, in milliseconds and without its memory.
 
+    Every feature of every record is taken to be present; absent ones can only make it cheaper.
+
     Args:
         name: the operator.
         dims: the length of each feature.
@@ -69,8 +71,8 @@ def describe(
         else:
             with torch.no_grad(), meter:
                 _forward(model.eval(), batch, steps)
-    except RuntimeError as err:
-        if "overflow" not in str(err):
+    except (RuntimeError, TypeError) as err:  # which of them depends on where torch notices
+        if "overflow" not in str(err).lower():
             raise
         raise ValueError(f"{name}: one of its tensors would need more than 2^63 bytes") from err
     stored = sum(_bytes(tensor) for tensor in model.state_dict().values())

@@ -4,12 +4,14 @@ Charikar, Chen and Farach-Colton, ICALP 2002. The sketch of an outer product is 
 of the sketches: a product of their spectra (Pham and Pagh, KDD 2013).
 """
 
-import functools
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from fusion.factors import product
 from learning.numerics import without_autocast
 
 
@@ -50,5 +52,28 @@ def sketch_of_product(sketches: Iterable[Tensor]) -> Tensor:
     if not len(rows[0]):
         return rows[0]  # the transforms refuse an empty batch
     with without_autocast(rows[0]):
-        spectrum = functools.reduce(torch.mul, [1 + torch.fft.rfft(s) for s in rows])
-        return torch.fft.irfft(spectrum, n=rows[0].shape[1])
+        return _Convolution.apply(*rows)
+
+
+class _Convolution(torch.autograd.Function):
+    """irfft(prod_m (1 + rfft(row_m))). Its gradients are correlations, real transforms again; the
+    derivative of rfft alone takes a complex one of full length."""
+
+    @staticmethod
+    def forward(ctx: Any, *rows: Tensor) -> Tensor:
+        spectra = [1 + torch.fft.rfft(row) for row in rows]
+        ctx.save_for_backward(*spectra)
+        return torch.fft.irfft(product(spectra), n=rows[0].shape[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        spectra = ctx.saved_tensors
+        own = torch.fft.rfft(gradient)
+        return tuple(
+            torch.fft.irfft(
+                product([own, *(s.conj() for s in spectra[:m] + spectra[m + 1 :])]),
+                n=gradient.shape[1],
+            )
+            for m in range(len(spectra))
+        )

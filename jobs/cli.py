@@ -12,7 +12,20 @@ from typing import Any
 import typer
 
 from jobs import watch
-from jobs.commands import catalogue, doctor, export, retry, run, sample, search, status, verify
+from jobs.commands import (
+    catalogue,
+    compare,
+    doctor,
+    export,
+    predict,
+    restore,
+    retry,
+    run,
+    sample,
+    search,
+    status,
+    verify,
+)
 from jobs.doctor import torchaudio_problem
 from pipeline.errors import PolyfuseError
 
@@ -29,7 +42,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (sample, run, status, retry, search, verify, export, catalogue, doctor):
+for module in (
+    sample,
+    run,
+    compare,
+    status,
+    retry,
+    restore,
+    search,
+    predict,
+    verify,
+    export,
+    catalogue,
+    doctor,
+):
     module.register(app)
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+from fusion.evaluation import Evaluation
 from jobs.curve import loss_curve
+from jobs.head_report import head_page
 from jobs.page import page, table
 from pipeline import files
-from pipeline.models import HISTORY
+from pipeline.models import HISTORY, METRICS
 from pipeline.saved import SavedRun, load_saved
 from pipeline.status import Status
 from pipeline.store import Snapshot
@@ -94,14 +96,21 @@ def _features(saved: SavedRun, status: Status) -> str:
 
 
 def _trainings(run: Path, status: Status) -> str:
-    curves = []
+    """A loss curve per trained model; what predicts labels gets a page of its own beside its weights."""
+    parts = []
     for model in status.models:
-        path = run / "models" / model.name / HISTORY
-        if model.state == "trained" and path.exists():
-            history = files.read_json(path)
-            points = [(p["step"], p["train"], p["valid"]) for p in history["points"]]
-            curves.append(loss_curve(model.name, points, history["best"]))
-    return "<h2>Training</h2>" + "".join(curves) if curves else ""
+        folder = run / "models" / model.name
+        if model.state != "trained" or not (folder / HISTORY).exists():
+            continue
+        history = files.read_json(folder / HISTORY)
+        points = [(p["step"], p["train"], p["valid"]) for p in history["points"]]
+        parts.append(loss_curve(model.name, points, history["best"]))
+        if (folder / METRICS).exists():
+            evaluation = Evaluation.from_json((folder / METRICS).read_text(encoding="utf-8"))
+            files.publish(folder / "report.html", head_page(evaluation).encode())
+            where = f"models/{escape(model.name)}/report.html"
+            parts.append(f"<p><a href='{where}'>{escape(model.name)} on the test part</a></p>")
+    return "<h2>Training</h2>" + "".join(parts) if parts else ""
 
 
 def _indexes(run: Path, status: Status) -> str:
@@ -128,7 +137,7 @@ def _errors(run: Path, status: Status) -> str:
     counts = table(("reason", "count"), status.errors.most_common())
     rows: list[Sequence[object]] = []
     for part in Snapshot.latest(run).parts("errors"):
-        for row in pq.readtable(part.path).to_pylist():
+        for row in pq.read_table(part.path).to_pylist():
             rows.append(
                 (row["record_id"], row["feature"], row["uri"], row["reason"], row["message"])
             )

@@ -27,11 +27,9 @@ def print_summary(summary: "Summary") -> None:
             f"details in {summary.run}/errors; mend them and run: polyfuse retry {summary.run}"
         )
     times = ", ".join(f"{name} {duration(seconds)}" for name, seconds in summary.seconds.items())
-    out.print(
-        f"{summary.computed:,} rows computed ({times})"
-        if summary.computed
-        else "nothing was left to do"
-    )
+    done = [f"{summary.computed:,} rows computed"] if summary.computed else []
+    done += [f"{', '.join(summary.trained)} trained"] if summary.trained else []
+    out.print(f"{'; '.join(done)} ({times})" if done else "nothing was left to do")
     out.print(
         f"written to {summary.run}: vectors in features/ and fused/, report.html, "
         f"indexes {', '.join(status.indexes) or 'none yet'}"

@@ -1,14 +1,13 @@
 """How much of one view can be told from another linearly: the losses of deep (generalised) CCA.
 
-n rows, D dimensions. Everything runs in float64: covariances of a batch are small, and their
-inverses are not forgiving.
+n rows, D dimensions. Factors and inverses are in float64: they are small, and not forgiving.
 """
 
 import warnings
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, cholesky_solve
 from torch.linalg import cholesky, eigvalsh, solve_triangular
 
 
@@ -23,15 +22,18 @@ def squared_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
     if len(x) < 2:
         return (x.sum() + y.sum()) * 0
     warn_if_few(len(x), max(x.shape[1], y.shape[1]))
-    rows = torch.cat([x, y], dim=1).double()
+    rows = torch.cat([x, y], dim=1)
     rows = rows - rows.mean(dim=0)
-    covariance = rows.T @ rows / (len(rows) - 1)
+    covariance = (rows.T @ rows / (len(rows) - 1)).double()
     d = x.shape[1]
-    left = cholesky(ridged(covariance[:d, :d], ridge))
-    right = cholesky(ridged(covariance[d:, d:], ridge))
-    half = solve_triangular(left, covariance[:d, d:], upper=False)
-    whole = solve_triangular(right, half.T, upper=False)
-    return whole.square().sum().to(x.dtype)
+    own, other = ridged(covariance[:d, :d], ridge), ridged(covariance[d:, d:], ridge)
+    shared = covariance[:d, d:]
+    with torch.no_grad():
+        best = cholesky_solve(shared, cholesky(own))
+        best = cholesky_solve(best.T, cholesky(other)).T  # S11^-1 S12 S22^-1
+    # The trace is the largest value of this in `best`: there its derivative in `best` is zero, so the
+    # gradient needs no pass back through the factors.
+    return (2 * (best * shared).sum() - (best * (own @ best @ other)).sum()).to(x.dtype)
 
 
 def shared_variance(views: Sequence[Tensor], present: Sequence[Tensor], ridge: float) -> Tensor:

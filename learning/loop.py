@@ -60,9 +60,10 @@ class Recipe:
     """How to train.
 
     steps: updates at most. batch: rows of an update, over all workers. learning_rate: the peak,
-    reached after `warmup` steps and lowered to zero along a cosine. clip: longest gradient.
-    evaluate: steps between two looks at the validation part. patience: looks without a better
-    validation loss before training stops. seed: of initial weights, dropout and order.
+    lowered to zero along a cosine. weight_decay: of AdamW. warmup: steps that it takes to reach the
+    peak. clip: longest gradient. evaluate: steps between two looks at the validation part.
+    patience: looks without a better validation loss before training stops. seed: of initial
+    weights, dropout and order.
     """
 
     steps: int = 3000

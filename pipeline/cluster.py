@@ -12,6 +12,7 @@ import pickle
 import socket
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -198,6 +199,33 @@ def once(
             f"{what}: no node with {resources} took it within {patience:.0f} s; add such a node"
         )
     return result(reference, what)
+
+
+def in_order(
+    function: Callable[..., Any],
+    calls: Sequence[Sequence[Any]],
+    resources: Resources,
+    what: str,
+    *,
+    ahead: int,
+) -> Iterator[Any]:
+    """The results of many calls in their order, at most `ahead` of them begun and not yet taken.
+
+    Raises:
+        PolyfuseError: as `once`.
+    """
+    import ray
+
+    task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=_TRIES)(
+        function
+    )
+    begun: deque[Any] = deque()
+    for call in calls:
+        begun.append(task.remote(*call))
+        if len(begun) >= ahead:
+            yield result(begun.popleft(), what)
+    while begun:
+        yield result(begun.popleft(), what)
 
 
 def result(reference: Any, what: str) -> Any:

@@ -1,8 +1,5 @@
 """One wide Parquet table of a run: metadata and every vector as list<float>, part by part."""
 
-import contextlib
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import PolyfuseError
-from pipeline.files import FORMAT, TEMPORARY
+from pipeline.files import FORMAT
+from pipeline.onefile import whole_file
 from pipeline.store import Part
 
 if TYPE_CHECKING:
@@ -29,26 +27,12 @@ def export(run: "Run", out: Path) -> Path:
     snapshot = run.snapshot
     folders = [f"features/{n}" for n in run.feature_names] + [f"fused/{n}" for n in run.model_names]
     columns = {folder: snapshot.parts(folder) for folder in folders}
-    temporary = out.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-    writer = None
-    try:
-        for i, part in enumerate(snapshot.parts("records")):
-            table = _wide(part, {folder: parts[i] for folder, parts in columns.items()})
-            if writer is None:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                writer = pq.ParquetWriter(temporary, table.schema, use_dictionary=False)
-            writer.write_table(table)
-        if writer is None:
-            raise PolyfuseError(f"{run.path} has no records to export yet")
-        writer.close()
-        os.replace(temporary, out)
-    except OSError as err:
-        raise PolyfuseError(f"can't write {out}: {err.strerror or err}") from err
-    finally:
-        if writer is not None:
-            writer.close()
-        with contextlib.suppress(OSError):  # never made, or moved into place
-            temporary.unlink()
+    records = snapshot.parts("records")
+    if not records:
+        raise PolyfuseError(f"{run.path} has no records to export yet")
+    with whole_file(out) as append:
+        for i, part in enumerate(records):
+            append(_wide(part, {folder: parts[i] for folder, parts in columns.items()}))
     return out
 
 

@@ -1,7 +1,7 @@
 """Fusing stored features: one shard, one model, one vector per record."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 import fusion
 from encoders.base import Identity
@@ -62,24 +63,34 @@ def load_model(folder: Path) -> Fusion:
 
 def fuse(run: Path, parts: Mapping[str, PartFile], model: Fusion) -> pa.Table:
     """Read the input parts of one shard and give its fused table."""
+    ids, batches = read_inputs(run, parts, model)
+    return _table(ids, [_forward(model, *batch) for batch in batches], model.dim)
+
+
+def read_inputs(
+    run: Path, parts: Mapping[str, PartFile], model: Fusion
+) -> tuple[pa.ChunkedArray, Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
+    """The record ids of one shard, and its features and presence in batches; one at least, if empty."""
     tables = {name: pq.read_table(run / part.folder / part.name) for name, part in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
     sequences = model.takes_sequences
     columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}
     step = _ROWS_OF_SEQUENCES if sequences else _ROWS
-    blocks = [
-        _forward(model, {n: (x[i : i + step], v[i : i + step]) for n, (x, v) in columns.items()})
-        for i in range(0, max(len(ids), 1), step)
-    ]
-    return _table(ids, blocks, model.dim)
+
+    def batches() -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        for i in range(0, max(len(ids), 1), step):
+            given = {n: tensors(x[i : i + step], v[i : i + step]) for n, (x, v) in columns.items()}
+            yield (
+                {n: values for n, (values, _) in given.items()},
+                {n: mask for n, (_, mask) in given.items()},
+            )
+
+    return ids, batches()
 
 
 def _forward(
-    model: Fusion, batch: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    model: Fusion, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
 ) -> dict[str, np.ndarray]:
-    given = {name: tensors(rows, valid) for name, (rows, valid) in batch.items()}
-    features = {name: values for name, (values, _) in given.items()}
-    present = {name: mask for name, (_, mask) in given.items()}
     with torch.inference_mode():
         output = model(features, present)
     found = {

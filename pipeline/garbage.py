@@ -8,7 +8,7 @@ from pipeline.files import TEMPORARY
 from pipeline.ledger import Ledger
 from pipeline.units import all_units
 
-_PARTS = ("records", "errors", "features", "split", "fused")
+_PARTS = ("records", "errors", "features", "split", "fused", "restored")
 
 
 def find(run: Path, ledger: Ledger) -> Iterator[Path]:

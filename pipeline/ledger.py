@@ -1,9 +1,9 @@
 """The ledger: one done marker per (shard, unit). A marker that exists is the only truth.
 
-A unit is `extract.<modality>`, `records` or `fuse.<model>`. Markers are created exclusively: the
-first one wins, and as equal work gives equal bytes it does not matter who was first. Work that is
-done again on purpose (retry, a changed encoder, new inputs) is the next revision; the highest
-revision counts. Files that no current marker names are garbage.
+A unit is `extract.<modality>`, `records`, `split`, `fuse.<model>` or `restore.<model>`. Markers are
+created exclusively: the first one wins, and as equal work gives equal bytes it does not matter who
+was first. Work that is done again on purpose (retry, a changed encoder, new inputs) is the next
+revision; the highest revision counts. Files that no current marker names are garbage.
 """
 
 import base64
@@ -119,6 +119,11 @@ class Ledger:
     def retire(self, shard: int) -> None:
         """Forget every unit of a shard whose rows are no longer in the source."""
         for path in self._prefix(shard).glob(f"{shard:07d}-*"):
+            path.unlink(missing_ok=True)
+
+    def forget(self, shard: int, unit: str) -> None:
+        """Drop the markers of a unit that is no longer worth having."""
+        for path in self._prefix(shard).glob(f"{shard:07d}-{unit}-[0-9][0-9][0-9][0-9].json"):
             path.unlink(missing_ok=True)
 
     def prune(self, units: Collection[str]) -> None:

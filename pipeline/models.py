@@ -96,19 +96,34 @@ def trained_models(config: RunConfig) -> list[str]:
 
 
 def needs_labels(config: RunConfig, model: str) -> bool:
-    """Whether a model learns from labels."""
+    """Whether a model can't be trained without labels."""
     from fusion.objectives import OBJECTIVES  # torch
 
     own = wanted(config, model)
     if own.objective is None or own.labelled:
         return own.labelled
+    if own.objective.options.get("label"):  # the label term of an autoencoder
+        return True
     return "labels" in fusion.FUSIONS[own.name].needs | OBJECTIVES[own.objective.name].needs
+
+
+def uses_labels(config: RunConfig, model: str) -> bool:
+    """Whether a model learns from the labels that there are; a label term beside something else does."""
+    objective = wanted(config, model).objective
+    term = objective is not None and bool(objective.options.get("label"))
+    return term or needs_labels(config, model)
 
 
 def work_digest(identity: Identity, parts: Mapping[str, PartFile]) -> str:
     """What a fused part is made from: the model and the exact input parts."""
     data = {"model": identity.digest, "parts": {name: part.sha256 for name, part in parts.items()}}
     return short_digest(data)
+
+
+def restore_digest(record: "Record", parts: Mapping[str, PartFile]) -> str:
+    """What a restored part is made from: encoder, decoders and the exact input parts."""
+    shas = {name: part.sha256 for name, part in parts.items()}
+    return short_digest({"model": dict(record.files), "parts": shas})
 
 
 def asked(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> str | None:
@@ -179,7 +194,12 @@ class Record:
     @classmethod
     def read(cls, run: Path, model: str) -> "Record | None":
         """What is known of a model; None where the run has none of this name."""
-        path = run / "models" / model / "config.json"
+        return cls.of(run / "models" / model)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Record | None":
+        """What is known of the model in a folder, wherever that has been copied to."""
+        path = folder / "config.json"
         if not path.exists():
             return None
         data = files.read_json(path)

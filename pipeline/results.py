@@ -65,6 +65,11 @@ class Run:
         """record_id, vector, and what else the model gives."""
         return self._dataset(f"fused/{self._known(model, self.model_names)}")
 
+    def restored(self, model: str, feature: str) -> ds.Dataset:
+        """record_id, vector and restored: what a model makes of a feature where it is missing."""
+        known = self._known(f"{model}/{feature}", self._names("restored/"))
+        return self._dataset(f"restored/{known}")
+
     def errors(self) -> ds.Dataset:
         """One row for every (record, feature) that failed: stage, reason, message, attempts."""
         if "errors" not in self._folders:

@@ -19,13 +19,14 @@ from encoders.base import Identity
 from pipeline import cluster, expression, files, garbage, models, probe, reach, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
-from pipeline.errors import PolyfuseError
+from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
 from pipeline.index import jobs as index_jobs
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
+from pipeline.memory import check_memory
 from pipeline.place import by_resources, is_network, settle
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
@@ -42,7 +43,7 @@ from pipeline.status import Status, read_status
 from pipeline.store import PartFile, publish_snapshot
 from pipeline.units import Job, Unit
 
-STAGES = ("extract", "fit", "fuse", "index")
+STAGES = ("extract", "fit", "fuse", "index")  # and "split", which "fit" does where it needs it
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Summary:
     run: Path
     status: Status
     computed: int = 0  # rows computed by this command
+    trained: Sequence[str] = ()  # models trained by it
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -84,6 +86,7 @@ def run(
     there = (folder / "config.yaml").exists() and not options.restart
     earlier = load_saved(folder) if there else None
     saved = describe(config, earlier.settings if earlier else {}, folder if there else None)
+    check_memory(config, saved.identities)
     if earlier and not options.update:
         refuse_changes(earlier, saved)
     with Holder(folder) as lease:
@@ -95,6 +98,24 @@ def run(
 def retry(folder: Path, options: Options, progress: Progress | None = None) -> Summary:
     """Replay only the failed (record, modality) pairs of a run, then fuse and index what changed."""
     return run(load_saved(folder).config, options, progress)
+
+
+def restore(
+    folder: Path, model: str, options: Options, progress: Progress | None = None
+) -> Summary:
+    """Fill in what is missing in a run with one of its trained models; nothing else is computed.
+
+    Raises:
+        Refused, PolyfuseError: another writer, or a model that can't restore, in one line.
+    """
+    from pipeline.restore import check  # torch
+
+    saved = load_saved(folder)
+    record = check(folder, saved, model)
+    source = open_source(source_spec(saved.config), folder / "plan")
+    with Holder(folder) as lease:
+        command = _Command(saved, source, lease, options, progress or Silent())
+        return command.restore(model, record)
 
 
 def source_spec(config: RunConfig) -> SourceSpec:
@@ -138,6 +159,7 @@ class _Command:
         self.progress = progress
         self.ledger = Ledger(self.folder)
         self.computed = 0
+        self.trained: list[str] = []
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack = contextlib.ExitStack()
         self._connected = False
@@ -148,12 +170,24 @@ class _Command:
             self._settle()
             if "extract" in self.options.stages:
                 self._extract(plan)
+            if "split" in self.options.stages:
+                self._split(plan, todo.Done.scan(self.ledger))
             if {"fit", "fuse"} & set(self.options.stages):
                 self._learn(plan)
             self._finish(plan)
             if "index" in self.options.stages:
                 self._index()
-        return Summary(self.folder, read_status(self.folder), self.computed, dict(self.seconds))
+        return self._summary()
+
+    def restore(self, model: str, record: models.Record) -> Summary:
+        """Only this; the plan is as it is, whatever became of the source."""
+        with self._stack:
+            plan = Plan.open(self.folder / "plan")
+            done = todo.Done.scan(self.ledger)
+            units = list(todo.restore_units(plan, done, self.saved, model, record))
+            list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
+            self._finish(plan)
+        return self._summary()
 
     def _plan(self) -> Plan:
         started = time.monotonic()
@@ -250,6 +284,8 @@ class _Command:
 
     def _split(self, plan: Plan, done: todo.Done) -> None:
         label = self.saved.config.label
+        if label and label.file and not Path(label.file).is_file():
+            raise ConfigError(f"label.file: there is no file {label.file}")
         digest = files.sha256_of(Path(label.file)) if label and label.file else None
         units = list(todo.split_units(plan, done, self.saved, digest))
         list(self._do("split", units, cluster.Resources(), plan.totals.records))
@@ -261,9 +297,14 @@ class _Command:
         fitting = Fitting(
             self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
         )
-        record = fitting.fit(model, plan, todo.Done.scan(self.ledger))
+        record, trained = fitting.fit(model, plan, todo.Done.scan(self.ledger))
+        self.trained += [model] if trained else []
         self._identify(model, record.identity)
         self.seconds[f"fit {model}"] += time.monotonic() - started
+
+    def _summary(self) -> Summary:
+        status, seconds = read_status(self.folder), dict(self.seconds)
+        return Summary(self.folder, status, self.computed, self.trained, seconds)
 
     def _place(self) -> tuple[cluster.Resources, str]:
         self._connect()
@@ -317,6 +358,10 @@ class _Command:
     def _finish(self, plan: Plan) -> None:
         """Garbage out, then the snapshot: a reader sees all of what is done, and nothing else."""
         self.lease.check()
+        if (self.folder / "restored").exists():
+            done = todo.Done.scan(self.ledger)
+            for shard, unit in list(todo.outdated(done, self.saved, self.folder)):
+                self.ledger.forget(shard, unit)
         garbage.collect(self.folder, self.ledger, self.saved.config)
         live = {shard.number for shard in plan.shards()}
         parts: list[tuple[int, PartFile]] = []
@@ -344,8 +389,8 @@ class _Command:
 
 
 _OURS = (
-    "config.yaml plan ledger records features errors split fused restored models graph index snapshots "
-    "snapshot.json report.html"
+    "config.yaml plan ledger records features errors split fused restored models graph compare index "
+    "snapshots snapshot.json report.html"
 ).split()
 
 

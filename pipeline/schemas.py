@@ -59,6 +59,13 @@ def fused(dim: int, features: int | None = None, log_variance: bool = False) -> 
     return pa.schema(fields)
 
 
+def restored(dim: int) -> pa.Schema:
+    """What a model makes of a missing vector; null, and False, where there was nothing to restore."""
+    return pa.schema(
+        [("record_id", pa.string()), ("vector", vector_type(dim)), ("restored", pa.bool_())]
+    )
+
+
 def vectors_array(matrix: np.ndarray, valid: np.ndarray) -> pa.Array:
     """(N, D) float32 and (N,) bool -> fixed-size lists, null where not valid.
 

@@ -1,17 +1,19 @@
 """What is left to do: the plan against the ledger."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline import records
+from pipeline.config import RunConfig
 from pipeline.files import short_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
-from pipeline.models import folder_of, inputs, work_digest
+from pipeline.models import Record, folder_of, inputs, restore_digest, work_digest
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile
-from pipeline.units import RECORDS, SPLIT, Unit, extract_unit, fuse_unit
+from pipeline.units import RECORDS, SPLIT, Unit, extract_unit, fuse_unit, restore_unit
 
 
 @dataclass
@@ -47,6 +49,10 @@ class Done:
             self.lost[modality] += failed
             if failed:
                 self.failed.add((marker.shard, marker.unit))
+
+    def inputs(self, config: RunConfig, model: str, shard: int) -> dict[str, PartFile]:
+        """The parts of one shard that a model takes, by name."""
+        return {name: self.parts[shard, folder_of(config, name)] for name in inputs(config, model)}
 
     def is_done(self, shard: int, unit: str, work: str) -> bool:
         """Whether the newest marker is of exactly this work."""
@@ -132,11 +138,33 @@ def split_units(plan: Plan, done: Done, saved: SavedRun, label_file: str | None)
 def fuse_units(plan: Plan, done: Done, saved: SavedRun, model: str) -> Iterator[Unit]:
     """The shards whose fused part is missing or was made from other inputs."""
     name, identity = fuse_unit(model), saved.identities[model]
-    folders = {i: folder_of(saved.config, i) for i in inputs(saved.config, model)}
     for shard in plan.shards():
-        parts: Mapping[str, PartFile] = {
-            i: done.parts[shard.number, folder] for i, folder in folders.items()
-        }
-        work = work_digest(identity, parts)
+        work = work_digest(identity, done.inputs(saved.config, model, shard.number))
         if not done.is_done(shard.number, name, work):
             yield Unit(name, shard, work, done.next_revision(shard.number, name))
+
+
+def restore_units(
+    plan: Plan, done: Done, saved: SavedRun, model: str, record: Record
+) -> Iterator[Unit]:
+    """The shards whose missing features are not restored, or from other inputs."""
+    name = restore_unit(model)
+    for shard in plan.shards():
+        work = restore_digest(record, done.inputs(saved.config, model, shard.number))
+        if not done.is_done(shard.number, name, work):
+            yield Unit(name, shard, work, done.next_revision(shard.number, name))
+
+
+def outdated(done: Done, saved: SavedRun, run: Path) -> Iterator[tuple[int, str]]:
+    """The (shard, unit) of what was restored by a model, or from vectors, that are no more."""
+    known = {
+        model: Record.read(run, model) for model in saved.identities if model in saved.config.models
+    }
+    for (shard, unit), (work, _) in done.work.items():
+        kind, _, model = unit.partition(".")
+        if kind == "restore":
+            record = known.get(model)
+            if record is None or work != restore_digest(
+                record, done.inputs(saved.config, model, shard)
+            ):
+                yield shard, unit

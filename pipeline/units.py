@@ -21,14 +21,23 @@ def fuse_unit(model: str) -> str:
     return f"fuse.{model}"
 
 
+def restore_unit(model: str) -> str:
+    """The ledger's name for restoring the missing features of one shard with one model."""
+    return f"restore.{model}"
+
+
 RECORDS, SPLIT = "records", "split"
 
 
 def all_units(config: RunConfig) -> set[str]:
-    """The ledger's names of everything that a configuration asks for."""
+    """The ledger's names of everything that a configuration asks for, or has use for."""
     extracted = {extract_unit(modality) for modality in config.modalities}
-    derived = {RECORDS, SPLIT} if trained_models(config) else {RECORDS}
-    return extracted | derived | {fuse_unit(model) for model in config.models}
+    derived = {RECORDS, SPLIT} if trained_models(config) or config.label else {RECORDS}
+    return (
+        extracted
+        | derived
+        | {name(model) for model in config.models for name in (fuse_unit, restore_unit)}
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Unit:
 
     @property
     def kind(self) -> str:
-        """extract, records, split or fuse."""
+        """extract, records, split, fuse or restore."""
         return self.name.partition(".")[0]
 
     @property

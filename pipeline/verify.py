@@ -20,7 +20,7 @@ from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
-from pipeline.units import RECORDS, extract_unit
+from pipeline.units import RECORDS, extract_unit, restore_unit
 
 
 @dataclass
@@ -113,6 +113,10 @@ def _check_accounting(
         explained = _explained(run, marker)
         for feature in saved.config.features(modality):
             yield from _check_vectors(run, marker, feature.name, ids, present, explained)
+    for model in saved.config.models:
+        marker = units.get(restore_unit(model))
+        if marker is not None:
+            yield from _check_restored(run, marker, ids, present)
 
 
 def _check_vectors(
@@ -136,6 +140,24 @@ def _check_vectors(
             yield f"{place}, record {ids[i]}: vector and state disagree"
         if explained[ids[i], feature] != (letter == FAILED):
             yield f"{place}, record {ids[i]}: not exactly one error for a failure"
+
+
+def _check_restored(
+    run: Path, marker: Marker, ids: list[str], present: list[list[str]]
+) -> Iterator[str]:
+    """A vector is restored where it was not measured, or nowhere."""
+    for part in marker.files:
+        table = _read(run, marker, part.folder)
+        if table is None:
+            continue
+        place, feature = f"shard {marker.shard}, {part.folder}", part.folder.split("/", 2)[2]
+        if table["record_id"].to_pylist() != ids:
+            yield f"{place}: other records than in records/"
+            continue
+        valid = table["vector"].is_valid().to_pylist()
+        for i, restored in enumerate(table["restored"].to_pylist()):
+            if restored != valid[i] or (restored and feature in present[i]):
+                yield f"{place}, record {ids[i]}: restored, and measured or without a vector"
 
 
 def _explained(run: Path, marker: Marker) -> Counter[tuple[str, str]]:

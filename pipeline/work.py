@@ -57,6 +57,7 @@ class Worker:
                 "records": self._records,
                 "split": self._split,
                 "fuse": self._fuse,
+                "restore": self._restore,
             }
             marker = work[unit.kind](unit, time.monotonic())
         report = _report(marker)
@@ -164,6 +165,23 @@ class Worker:
         table = fuse(self.job.run, parts, self._fusions[unit.subject])
         part = write_part(self.job.run, f"fused/{unit.subject}", unit.shard.number, table)
         return self._commit(unit, [part], Errors(), {}, table.num_rows, started)
+
+    def _restore(self, unit: Unit, started: float) -> Marker:
+        from pipeline.restore import Restorer  # torch
+
+        if unit.name not in self._fusions:
+            folder = self.job.run / "models" / unit.subject
+            features = [feature.name for feature in self.config.features()]
+            self._fusions[unit.name] = Restorer(folder, features)
+            _single_threaded()
+        parts = input_parts(self.job, self.ledger, unit.shard.number, unit.subject)
+        tables = self._fusions[unit.name].restore(self.job.run, parts)
+        written = [
+            write_part(self.job.run, f"restored/{unit.subject}/{name}", unit.shard.number, table)
+            for name, table in tables.items()
+        ]
+        rows = unit.shard.rows
+        return self._commit(unit, written, Errors(), {}, rows, started)
 
     def _commit(
         self,

@@ -37,7 +37,7 @@ def write_data(
         written = write_part(run, "split", number, table)
         shards.append(ShardParts(inputs, file(part, "records"), written))
         start += part.rows
-    return Data(run, tuple(shards), tuple(names), task, bool(sequences))
+    return Data(run, tuple(shards), tuple(names), task, sequences=bool(sequences))
 
 
 def file(part: Part, folder: str) -> PartFile:

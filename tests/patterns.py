@@ -1,11 +1,21 @@
-"""Batches that hold every presence pattern, for the tests of the fusions."""
+"""Small fusions of any kind, and batches that hold every presence pattern, for their tests."""
 
+import dataclasses
 import itertools
 
 import torch
 
 # Different lengths; names torch would refuse as keys; not in alphabetical order.
 DIMS = {"video.frames": 5, "type": 3, "image": 4, "sound": 6}
+
+CLASSES = 3
+# What options can't be built without, what must agree with the targets, what would take long.
+OPTIONS = {"classes": CLASSES, "sketch": 1024, "inner": 4}
+
+
+def options_of(found):
+    """Of an options dataclass."""
+    return {f.name: OPTIONS[f.name] for f in dataclasses.fields(found) if f.name in OPTIONS}
 
 
 def first(count):

@@ -178,6 +178,15 @@ def test_the_directions_are_scaled_by_the_ridge_correlations_to_the_power():
         np.testing.assert_allclose(ratio.numpy(), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_training_keeps_the_ridge_and_the_power_that_were_asked_for():
+    """What settles trained views must not settle a closed form again."""
+    batch = complete(512, TWO)
+    wanted = canonical(TWO, batch, dim=3, ridge=1.0, power=0.0)
+    got = trained("cca", dims=TWO, batch=batch, ridge=1.0, power=0.0)
+    for name in TWO:
+        torch.testing.assert_close(got.maps[name].weight, wanted.maps[name].weight)
+
+
 def test_three_features_solve_the_multiset_eigenproblem():
     batch = complete(600)
     model = canonical(DIMS, batch, dim=4, ridge=1e-9, power=0.0)

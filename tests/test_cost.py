@@ -16,6 +16,8 @@ from jobs.cli import app
 from learning.meter import Meter
 
 DIMS = {"image": 96, "text": 64}
+SMALL = {"image": 256, "text": 192}
+TRAINED = sorted(name for name, entry in fusion.FUSIONS.items() if entry.objective)
 EXAMPLE = {"image": 2048, "text": 768}
 
 
@@ -39,8 +41,9 @@ def options_of(name):
 
 
 def a_batch(dims, rows):
+    """Everything present, the dearest case: rows that are absent everywhere may be left out."""
     features = {name: torch.randn(rows, dim) for name, dim in dims.items()}
-    return features, {name: torch.rand(rows) < 0.7 for name in dims}
+    return features, {name: torch.ones(rows, dtype=torch.bool) for name in dims}
 
 
 @pytest.mark.parametrize(
@@ -86,26 +89,31 @@ def test_the_peak_of_a_forward_pass_is_what_torch_allocates(name, tmp_path):
             model(*a_batch(DIMS, 256))
 
     told = fusion.describe(name, DIMS, **options)
-    assert told.peak_bytes == pytest.approx(allocated(work, tmp_path), rel=0.15)
+    used = allocated(work, tmp_path)
+    # Attention is one fused kernel on a CPU; a meta tensor goes through its plain steps.
+    attention = "sequences" in fusion.FUSIONS[name].needs
+    assert 0.85 * used <= told.peak_bytes <= (1.35 if attention else 1.15) * used
 
 
-@pytest.mark.parametrize("name", sorted(set(fusion.FUSIONS) - {"concat"}))
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_peak_of_training_is_what_torch_allocates(name, tmp_path):
     options = options_of(name)
+    told = fusion.describe(name, SMALL, batch=128, training=True, **options)
+    if not told.parameters:
+        pytest.skip("a closed form: nothing is trained step by step")
 
     def work():
-        model = fusion.build(name, EXAMPLE, **options)
+        model = fusion.build(name, SMALL, **options)
         best = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         parameters = [p for p in model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(parameters)
         for _ in range(2):
             optimiser.zero_grad()
-            model(*a_batch(EXAMPLE, 64)).vector.sum().backward()
+            model(*a_batch(SMALL, 128)).vector.sum().backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
         return best
 
-    told = fusion.describe(name, EXAMPLE, batch=64, training=True, **options)
     assert told.peak_bytes == pytest.approx(allocated(work, tmp_path), rel=0.15)
 
 
@@ -167,6 +175,9 @@ def test_what_fits_is_told_and_fits():
 def test_beyond_64_bits_and_beyond_every_option():
     with pytest.raises(ValueError, match=r"2\^63 bytes.*what fits: dim"):
         fusion.afford("sum", EXAMPLE, memory=10**9, dim=2**61)
+    five = dict.fromkeys("abcde", 1000)  # a core of 1600^6 weights
+    with pytest.raises(ValueError, match=r"2\^63 bytes.*what fits: hidden: \d+"):
+        fusion.afford("tucker", five, memory=10**9, hidden=1600)
     with pytest.raises(ValueError, match="no smaller option fits"):
         fusion.afford("sum", EXAMPLE, memory=1000)
 

@@ -8,6 +8,7 @@ import pytest
 
 import encoders
 from encoders.media.errors import Reason
+from jobs import reference
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -44,6 +45,11 @@ def test_every_encoder_and_every_option_is_in_the_tables_and_no_other():
         else:
             text = str(field.default)
             assert shown[key] == f"`{text.lower() if isinstance(field.default, bool) else text}`"
+
+
+def test_the_page_of_models_is_what_the_code_says():
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert page == reference.page(), "python -m jobs.reference > docs/models.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())

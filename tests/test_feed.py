@@ -1,4 +1,4 @@
-"""Batches from the parts of a run: every row once, equal shares, the same again, nothing kept out of order."""
+"""Batches from the parts of a run: every row once, equal shares, the same again."""
 
 import numpy as np
 import pyarrow as pa

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from patterns import DIMS, every_pattern
+from patterns import every_pattern, first, options_of
 from torch import nn
 
 import fusion
@@ -10,6 +10,7 @@ from fusion import compaction
 from fusion.bilinear_form import BilinearForm
 from fusion.compaction import Values, apply
 from fusion.per_feature import PerFeature
+from fusion.sketch import sketch_of_product
 from learning.meter import Meter
 
 RUNNING = {"image": 2048, "text": 768}  # with 256 records and 512 outputs: the sizes of the tables
@@ -28,9 +29,9 @@ def step(model, features, present):
 @pytest.mark.parametrize("name", sorted(fusion.FUSIONS))
 def test_leaving_absent_rows_out_changes_no_vector_and_no_gradient(name, monkeypatch):
     """Property g, in float64."""
-    options = {"classes": 3} if hasattr(fusion.options_type(name), "classes") else {}
+    options = options_of(fusion.options_type(name))
     torch.manual_seed(0)
-    model = fusion.build(name, dict(list(DIMS.items())[:3]), **options).double().eval()
+    model = fusion.build(name, first(2), **options).double().eval()
     features, present = every_pattern(model.dims, repeat=4, dtype=torch.float64)
     compact = step(model, features, present)
     monkeypatch.setattr(compaction, "WORTH_IT", 0.0)
@@ -119,3 +120,10 @@ def test_a_bilinear_form_in_slices_equals_einsum(monkeypatch):
     wide = nn.Bilinear(5, 4, 7, bias=False).double()
     wide.weight = form.weight
     torch.testing.assert_close(form(left, right), wide(left, right))
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 8), (2, 8), (3, 7)])
+def test_the_gradient_of_a_product_of_spectra(count, size):
+    torch.manual_seed(0)
+    rows = [torch.randn(2, size, dtype=torch.float64, requires_grad=True) for _ in range(count)]
+    assert torch.autograd.gradcheck(lambda *given: sketch_of_product(given), rows)

@@ -32,7 +32,9 @@ def task(seed, count):
     values = {}
     for m, name in enumerate(NAMES):
         signal, elsewhere = np.linalg.qr(place.standard_normal((DIM, DIM)))[0][:2]
-        informative = np.outer(2 * classes - 1, signal) + 0.3 * draw.standard_normal((2 * count, DIM))
+        informative = np.outer(2 * classes - 1, signal) + 0.3 * draw.standard_normal(
+            (2 * count, DIM)
+        )
         noise = 3 * elsewhere + draw.standard_normal((2 * count, DIM))
         own = np.where((coin == 1 - m)[:, None], informative, noise)
         values[name] = torch.tensor(own, dtype=torch.float32)

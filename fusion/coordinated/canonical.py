@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.linalg import cholesky, eigh, solve_triangular
+from torch.linalg import cholesky, eigh, solve_triangular, svd
 
 from learning import covariance
 from learning.correlation import ridged
@@ -82,13 +82,17 @@ class CanonicalReduction:
                 half = solve_triangular(factors[one], shared, upper=False)
                 blocks[i][j] = solve_triangular(factors[other], half.T, upper=False).T
                 blocks[j][i] = blocks[i][j].T
-        values, vectors = eigh(torch.cat([torch.cat(row, dim=1) for row in blocks]))
         dim = self.model.dim
-        values, vectors = values[-dim:].flip(0), vectors[:, -dim:].flip(1)
+        if len(names) == 2:  # the same, without the square of the larger side
+            left, values, right = svd(blocks[0][1], full_matrices=False)
+            values, vectors = values[:dim], torch.cat([left, right.T])[:, :dim]
+        else:
+            values, vectors = eigh(torch.cat([torch.cat(row, dim=1) for row in blocks]))
+            values = values[-dim:].flip(0)
+            vectors = vectors[:, -dim:].flip(1) * len(names) ** 0.5
         # An eigenvector's sign is free: the largest entry is positive, so that any worker finds the same.
         largest = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True))
-        vectors = vectors * largest.sign() * len(names) ** 0.5
-        return list(vectors.split(sizes)), values / (len(names) - 1)
+        return list((vectors * largest.sign()).split(sizes)), values / (len(names) - 1)
 
 
 def _flat(states: dict[tuple[str, str], State]) -> State:

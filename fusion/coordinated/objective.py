@@ -63,6 +63,8 @@ class Coordinate(Objective):
         raise NotImplementedError
 
     def closing(self, fusion: Fusion) -> list[Reduction]:
-        """The linear CCA of the trained views, where the loss needs it."""
+        """The linear CCA of the trained views, where the loss needs it and there was anything to train."""
         assert isinstance(fusion, Coordinated)
-        return [CanonicalReduction(fusion, ridge=1e-3, power=1.0)] if self.settled else []
+        if not self.settled or next(fusion.parameters(), None) is None:
+            return []
+        return [CanonicalReduction(fusion, ridge=1e-3, power=1.0)]

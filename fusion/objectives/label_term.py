@@ -27,6 +27,10 @@ class LabelTerm(nn.Module):
         """vector: (B, dim); targets: (B,) class numbers, -1 where unlabelled -> scalar, 0 without labels."""
         if targets is None:
             raise ValueError("the label term needs a label column; set label: 0 to train without")
+        if targets.is_floating_point() or targets.dim() != 1:
+            raise ValueError(
+                "the label term needs one class per record, got numbers or several labels"
+            )
         logits = self.classifier(vector)
         total = functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
         return self.weight * total / (targets >= 0).sum().clamp_min(1)

@@ -38,10 +38,10 @@ class MBT(Learned):
         vector, or per step of a sequence. bottleneck: number of shared tokens."""
 
         dim: int = 128
-        width: int = 64
+        width: int = 128
         heads: int = 4
         layers: int = 2
-        tokens: int = 4
+        tokens: int = 1
         bottleneck: int = 4
 
         def __post_init__(self) -> None:

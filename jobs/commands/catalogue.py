@@ -1,4 +1,4 @@
-"""polyfuse encoders | fusions: what there is, and what it would cost."""
+"""polyfuse encoders | fusions | heads: what there is, and what it would cost."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("encoders")(list_encoders)
     app.command("fusions")(list_fusions)
+    app.command("heads")(list_heads)
 
 
 def list_encoders(as_json: Json = False) -> None:
@@ -65,6 +66,7 @@ def list_fusions(
     Example: polyfuse fusions tucker --dims image=2048,text=768 --option rank=160
     """
     import fusion
+    from fusion import objectives
 
     if name and name not in fusion.FUSIONS:
         known = ", ".join(sorted(fusion.FUSIONS))
@@ -80,8 +82,36 @@ def list_fusions(
     if as_json:
         print_json([{**row, "needs": sorted(row["needs"])} for row in rows])
         return
-    cells = [(r["name"], r["summary"], ", ".join(sorted(r["needs"])) or "nothing") for r in rows]
-    console().print(table("", ("fusion", "what it is", "needs"), cells))
+    cells = [
+        (
+            r["name"],
+            r["summary"],
+            r["objective"] or "nothing",
+            ", ".join(sorted(r["needs"])) or "nothing",
+        )
+        for r in rows
+    ]
+    console().print(table("", ("fusion", "what it is", "trained for", "needs"), cells))
+    if not name:
+        goals = [
+            (key, entry.summary, ", ".join(sorted(entry.needs)) or "nothing")
+            for key, entry in objectives.OBJECTIVES.items()
+        ]
+        console().print(table("\n", ("objective", "trained for", "needs"), goals))
+
+
+def list_heads(as_json: Json = False) -> None:
+    """List what `head:` may put on a model or feature to predict a label.
+
+    Example: polyfuse heads
+    """
+    from fusion.heads import HEADS
+
+    if as_json:
+        print_json([{"name": name, **dataclasses.asdict(entry)} for name, entry in HEADS.items()])
+        return
+    cells = [(name, entry.summary) for name, entry in HEADS.items()]
+    console().print(table("", ("head", "what it is"), cells))
 
 
 def _print_costs(

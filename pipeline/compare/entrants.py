@@ -48,7 +48,7 @@ def entrants(
             )
         except ValueError as err:
             found.append(Entrant(row, kind, candidate))
-            failed.append(Training(row, 0.0, 0, None, str(err)))
+            failed.append(Training(row, 0.0, 0, 0, None, str(err)))
             continue
         found.append(Entrant(row, kind, candidate, cost.parameters, cost.peak_bytes))
     return found, failed
@@ -80,9 +80,8 @@ def _candidate(
     labels: Labels,
     compare: CompareConfig,
 ) -> Candidate:
-    known = labels.options(fusion.options_type(name))
-    if (
-        "labels" in fusion.FUSIONS[name].needs
-    ):  # it brings its own heads: the same as the others get
-        known |= {"hidden": compare.hidden}
+    known: dict[str, Any] = labels.options(fusion.options_type(name))
+    # Decision fusion brings its own heads: the same as the others get.
+    if "labels" in fusion.FUSIONS[name].needs:
+        known |= {"hidden": compare.hidden[0] if compare.hidden else 0}
     return Candidate(name, inputs, {**known, **options})

@@ -36,6 +36,7 @@ class Training:
     row: str
     learning_rate: float
     seed: int
+    steps: int
     score: Score | None
     failure: str = ""
 
@@ -105,22 +106,26 @@ def settle(entrants: Sequence[Entrant], trainings: Sequence[Training]) -> tuple[
         rows = [chosen if row.row == best.row else row for row in rows]
     bars = [r for r in rows if r.mean is not None and (r.kind == REFERENCE or r.best_single)]
     marked = [dataclasses.replace(row, below=_below(row, bars)) for row in rows]
-    return tuple(sorted(marked, key=lambda r: (r.mean is None, -(r.mean or 0.0), r.row)))
+    # Where two are equal, the simpler one first.
+    return tuple(
+        sorted(marked, key=lambda r: (r.mean is None, -(r.mean or 0.0), r.kind == FUSION, r.row))
+    )
 
 
 def best_rate(trainings: Sequence[Training]) -> float | None:
-    """The learning rate whose first seed did best on the validation part."""
+    """The learning rate whose first seed did best on the validation part; of equal ones the smallest."""
     scored = [(t, t.score) for t in trainings if t.score]
     first = min((t.seed for t, _ in scored), default=0)
-    grid = [(score.valid, t.learning_rate) for t, score in scored if t.seed == first]
-    return max(grid, key=lambda pair: pair[0])[1] if grid else None
+    grid = [(score.valid, -t.learning_rate) for t, score in scored if t.seed == first]
+    return -max(grid)[1] if grid else None
 
 
 def _row(entrant: Entrant, own: Sequence[Training]) -> Row:
     rate = best_rate(own)
     scores = [t.score for t in own if t.learning_rate == rate and t.score]
     failures = [t.failure for t in own if t.failure]
-    names = list(scores[0].patterns) if scores else []
+    found = scores[0].patterns if scores else {}
+    names = sorted(found, key=lambda name: (-name.count("+"), name))  # everything first
     shared: dict[str, Any] = {
         "row": entrant.row,
         "kind": entrant.kind,

@@ -42,19 +42,21 @@ class Trainings:
         for path in sorted(self.folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
 
-    def schedule(self) -> Schedule | None:
-        """The one that earlier commands worked by."""
+    def schedule(self, terms: Mapping[str, Any]) -> Schedule | None:
+        """What an earlier command with the same terms worked by."""
         path = self.folder / "schedule.json"
-        if not path.exists():
+        data = files.read_json(path) if path.exists() else {}
+        if data.get("terms") != terms:
             return None
-        data = files.read_json(path)
+        found = data["schedule"]
         return Schedule(
-            data["steps"], data["seeds"], tuple(data["learning_rates"]), tuple(data["cuts"])
+            found["steps"], found["seeds"], tuple(found["learning_rates"]), tuple(found["cuts"])
         )
 
-    def keep_schedule(self, schedule: Schedule) -> None:
-        """Work by this one from now on."""
-        files.publish(self.folder / "schedule.json", files.to_json(dataclasses.asdict(schedule)))
+    def keep_schedule(self, schedule: Schedule, terms: Mapping[str, Any]) -> None:
+        """Work by this one as long as the terms (the wish, the budget) stay."""
+        data = {"schedule": dataclasses.asdict(schedule), "terms": dict(terms)}
+        files.publish(self.folder / "schedule.json", files.to_json(data))
 
     def load(self) -> list[Training]:
         """All finished trainings."""
@@ -64,11 +66,13 @@ class Trainings:
     def keep(self, training: Training) -> None:
         """Record a finished one."""
         data = dataclasses.asdict(training)
-        key = [training.row, training.learning_rate, training.seed]
+        key = [training.row, training.learning_rate, training.seed, training.steps]
         path = self.folder / "trainings" / f"{files.short_digest(key)}.json"
         files.publish(path, files.to_json(data))
 
 
 def _training(data: Mapping[str, Any]) -> Training:
     score = Score(**data["score"]) if data["score"] else None
-    return Training(data["row"], data["learning_rate"], data["seed"], score, data["failure"])
+    return Training(
+        data["row"], data["learning_rate"], data["seed"], data["steps"], score, data["failure"]
+    )

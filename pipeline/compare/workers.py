@@ -24,6 +24,9 @@ class Trainer:
         self.parts = load()
         self.task = task
 
+    def ready(self) -> None:
+        """Answers when the records are there."""
+
     def price(self, candidate: Candidate, recipe: Recipe) -> tuple[float, float] | str:
         """Seconds once and per step."""
         return _said(lambda: trial.price(candidate, self.task, self.parts, recipe))
@@ -48,6 +51,15 @@ class Pool:
 
         actor = ray.remote(num_cpus=1, max_restarts=3)(Trainer)
         self.actors = [actor.remote(load, task) for _ in range(workers)]
+
+    def wait(self) -> None:
+        """Until all of them have started and hold the records.
+
+        Raises:
+            PolyfuseError: one can't.
+        """
+        for actor in self.actors:
+            cluster.result(actor.ready.remote(), "starting a worker")
 
     def map(
         self,

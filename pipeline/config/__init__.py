@@ -6,6 +6,7 @@ relative to the configuration file. What a component may be given is defined bes
 """
 
 from pipeline.config.base import ComponentConfig
+from pipeline.config.comparison import CompareConfig
 from pipeline.config.learned import PARTS, HeadConfig, LabelConfig, ModelConfig, SplitConfig
 from pipeline.config.read import load, parse
 from pipeline.config.schema import KINDS, AllowConfig, Feature, ModalityConfig, RunConfig
@@ -14,6 +15,7 @@ __all__ = [
     "KINDS",
     "PARTS",
     "AllowConfig",
+    "CompareConfig",
     "ComponentConfig",
     "Feature",
     "HeadConfig",

@@ -29,6 +29,7 @@ def check_names(config: RunConfig) -> None:
         _check_folder(f"modalities.{name}", name)
         _check_video(config, name)
     known = [feature.name for feature in config.features()]
+    _check_compared(config.compare.inputs, known)
     for name, model in config.models.items():
         _check_folder(f"models.{name}", name)
         if name in known:
@@ -47,6 +48,15 @@ def check_names(config: RunConfig) -> None:
             f"head.on: {config.head.on!r} is no feature or model"
             f"{nearest(config.head.on, known)}; there are: {', '.join(known)}"
         )
+
+
+def _check_compared(inputs: Sequence[str], features: Sequence[str]) -> None:
+    for wanted in inputs:
+        if wanted not in features:
+            raise ConfigError(
+                f"compare.inputs: {wanted!r} is no feature{nearest(wanted, features)}; "
+                f"there are: {', '.join(features)}"
+            )
 
 
 def _check_folder(dotted: str, name: str) -> None:
@@ -83,6 +93,11 @@ def check_components(data: dict[str, Any], folder: Path) -> None:
         _check_model(f"models.{name}", model, "label" in data, folder)
     if "head" in data:
         _check_head(data, folder)
+    for number, model in enumerate(data["compare"]["models"]):
+        dotted = f"compare.models.{number}"
+        if model["name"] not in fusion.FUSIONS:
+            raise ConfigError(unknown(f"{dotted}.name", model["name"], fusion.FUSIONS))
+        _check_options(dotted, model, fusion.options_type(model["name"]), folder)
 
 
 def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Path) -> None:
@@ -92,7 +107,7 @@ def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Pat
     if model["name"] not in fusion.FUSIONS:
         raise ConfigError(unknown(f"{dotted}.name", model["name"], fusion.FUSIONS))
     entry = fusion.FUSIONS[model["name"]]
-    also = ("inputs", "objective", "training")
+    also = ("inputs", "objective", "training", "memory")
     _check_options(dotted, model, fusion.options_type(model["name"]), folder, also)
     _check_options(f"{dotted}.training", model["training"], Training, folder)
     if "objective" in model:
@@ -108,8 +123,9 @@ def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Pat
         _check_options(f"{dotted}.objective", chosen, options, folder)
     trained = model.get("objective", {}).get("name", entry.objective)
     needs = entry.needs | (objectives.OBJECTIVES[trained].needs if trained else frozenset())
-    if "labels" in needs and not labelled:
-        what = f"objective {trained}" if "labels" not in entry.needs else model["name"]
+    term = bool(model.get("objective", {}).get("label"))
+    if ("labels" in needs or term) and not labelled:
+        what = model["name"] if "labels" in entry.needs else f"objective {trained}"
         raise ConfigError(
             f"{dotted}: {what} learns from labels, and there are none; add label: {{column: ...}}"
         )

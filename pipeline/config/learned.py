@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.config.base import ComponentConfig, Strict
+from pipeline.config.base import ComponentConfig, Size, Strict
 
 PARTS = ("train", "valid", "test")
 
 
-def _named(value: Any) -> Any:
+def named(value: Any) -> Any:
     """`objective: vae` is short for `objective: {name: vae}`."""
     return {"name": value} if isinstance(value, str) else value
 
@@ -17,18 +17,28 @@ def _named(value: Any) -> Any:
 class ModelConfig(ComponentConfig):
     """A fusion: its name, the features it takes (default: all), what it is trained for, its options.
 
-    objective: default is the operator's own. training: the recipe, see `pipeline.fit.training`.
+    objective: default is the operator's own. training: the recipe, see `pipeline.fit.training`. memory:
+    the most that it may need, on a batch of its training; checked before anything runs.
     """
 
     inputs: tuple[str, ...] | None = None
-    objective: Annotated[ComponentConfig, BeforeValidator(_named)] | None = None
+    objective: Annotated[ComponentConfig, BeforeValidator(named)] | None = None
+    memory: Size = 4_000_000_000
     training: dict[str, Any] = Field(default_factory=dict)
+
+
+def _one_column(value: Any) -> Any:
+    if isinstance(value, list):
+        raise ValueError(
+            f"expected one column, got {value}; several labels of one kind go into one column of lists"
+        )
+    return value
 
 
 class LabelConfig(Strict):
     """What is to be predicted: a column of the source, or of another file, joined by `id`."""
 
-    column: str
+    column: Annotated[str, BeforeValidator(_one_column)]
     file: str | None = None
     id: str | None = None
     task: Literal["auto", "classify", "regress", "multilabel"] = "auto"

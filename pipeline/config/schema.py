@@ -11,6 +11,7 @@ from encoders.base import EncoderSpec
 from encoders.media.limits import Limits
 from encoders.media.types import FramePolicy
 from pipeline.config.base import ComponentConfig, Size, Strict
+from pipeline.config.comparison import CompareConfig
 from pipeline.config.learned import HeadConfig, LabelConfig, ModelConfig, SplitConfig
 
 KINDS = ("image", "text", "audio", "video", "vector", "numeric", "categorical")
@@ -113,6 +114,7 @@ class RunConfig(Strict):
     label: LabelConfig | None = None
     split: SplitConfig = SplitConfig()
     head: HeadConfig | None = None
+    compare: CompareConfig = CompareConfig()
     index: IndexConfig = IndexConfig()
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     workers: int | Literal["auto"] = "auto"

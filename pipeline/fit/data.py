@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.config import PARTS
+from pipeline.config import PARTS, LabelConfig
 from pipeline.files import short_digest
-from pipeline.fit.labels import Labels
+from pipeline.fit.labels import Labels, settle
 from pipeline.store import PartFile
 
 
@@ -34,13 +34,14 @@ class Data:
     """Picklable: what workers need to find the rows.
 
     features: those whose presence makes a record worth learning from. labels: None where they
-    don't matter; otherwise rows without one are left out. sequences: read them as such, not as means.
+    don't matter. supervised: rows without one are left out. sequences: read them as such, not as means.
     """
 
     run: Path
     shards: tuple[ShardParts, ...]
     features: tuple[str, ...]
     labels: Labels | None = None
+    supervised: bool = True
     sequences: bool = False
 
     @property
@@ -57,14 +58,19 @@ class Data:
         """Some columns of a part, the rows in order."""
         return pq.read_table(self.run / part.folder / part.name, columns=list(columns))
 
+    def settle_labels(self, label: LabelConfig) -> Labels:
+        """The task and the classes that all labels there are give; see `pipeline.fit.labels.settle`."""
+        columns = (self.read(shard.split, ["label"])["label"] for shard in self.shards)
+        return settle(label, (column.combine_chunks() for column in columns))
+
     def usable(self, shard: ShardParts) -> dict[str, np.ndarray]:
         """{part of the split: (N,) bool}: the rows with a feature, and with a label where it matters."""
-        columns = ["part"] if self.labels is None else ["part", "label"]
-        table = self.read(shard.split, columns)
+        labels = self.labels if self.supervised else None
+        table = self.read(shard.split, ["part", "label"] if labels else ["part"])
         present = self.read(shard.records, ["present"])["present"].combine_chunks()
         fits = _any_of(present, self.features)
-        if self.labels is not None:
-            fits &= self.labels.known(table["label"].combine_chunks())
+        if labels:
+            fits &= labels.known(table["label"].combine_chunks())
         part = table["part"].to_numpy()
         return {name: fits & (part == name) for name in PARTS}
 

@@ -166,6 +166,8 @@ def _obvious(kind: pa.DataType) -> str:
 
 
 def _names(column: pa.Array) -> list[str | None]:
+    if pa.types.is_nested(column.type):
+        raise ConfigError("label.task: classify needs one class per record, these are lists")
     return [name or None for name in column.cast(pa.string()).to_pylist()]
 
 

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 import fusion
 from encoders.base import Identity
 from fusion import objectives
 from pipeline import files
 from pipeline.cluster import Resources
+from pipeline.errors import ConfigError
 from pipeline.fit.data import Data, ShardParts
-from pipeline.fit.labels import Labels, settle
+from pipeline.fit.labels import Labels
 from pipeline.fit.place import run_training
 from pipeline.fit.recipe import Training
 from pipeline.fit.train import Outcome, Task
 from pipeline.fuse import identity_settings
 from pipeline.lease import Lease
 from pipeline.models import (
+    METRICS,
     WEIGHTS,
     Record,
     Trained,
@@ -33,6 +33,7 @@ from pipeline.models import (
     inputs,
     needs_labels,
     roots,
+    uses_labels,
     wanted,
 )
 from pipeline.plan import Plan
@@ -52,8 +53,8 @@ class Fitting:
     place: Callable[[], tuple[Resources, str]]
     again: bool = False
 
-    def fit(self, model: str, plan: Plan, done: Done) -> Record:
-        """The record of the trained model, after training it where that is needed."""
+    def fit(self, model: str, plan: Plan, done: Done) -> tuple[Record, bool]:
+        """The record of the trained model, and whether it had to be trained for that."""
         config = self.saved.config
         digest = asked(config, model, self.saved.identities)
         assert digest is not None, f"{model} before its inputs"
@@ -63,7 +64,7 @@ class Fitting:
         if record and record.trained and record.trained.asked == digest and not self.again:
             if not record.damaged(folder):
                 self._settled(model, record.trained, data)
-                return record
+                return record, False
             self.progress.say(f"{model}: its files are not those that were written; trained anew")
         resources, device = self.place()
         task = self._task(model, digest, data, device)
@@ -74,7 +75,7 @@ class Fitting:
         record.write(self.run, model)
         self._forget_checkpoints(folder)
         self._tell(model, record)
-        return record
+        return record, True
 
     def _settled(self, model: str, trained: Trained, data: Data) -> None:
         self._forget_checkpoints(self.run / "models" / model)
@@ -98,24 +99,23 @@ class Fitting:
         own = wanted(config, model)
         sequences = "sequences" in fusion.FUSIONS[own.name].needs
         data = Data(self.run, shards, tuple(roots(config, model)), sequences=sequences)
-        return replace(data, labels=self._labels(data)) if needs_labels(config, model) else data
+        if not uses_labels(config, model):
+            return data
+        supervised = needs_labels(config, model)
+        return replace(data, labels=self._labels(data), supervised=supervised)
 
     def _labels(self, data: Data) -> Labels:
         label = self.saved.config.label
         assert label is not None, "the configuration was checked"
-        columns = (
-            pq.read_table(self.run / s.split.folder / s.split.name, columns=["label"])["label"]
-            for s in data.shards
-        )
-        return settle(label, (column.combine_chunks() for column in columns))
+        return data.settle_labels(label)
 
     def _task(self, model: str, digest: str, data: Data, device: str) -> Task:
         own, labels = wanted(self.saved.config, model), data.labels
         assert own.objective is not None, f"{model} has nothing to train"
         objective = own.objective.name
-        if own.labelled:
-            assert labels is not None, "the configuration was checked"
-            objective = labels.task
+        if labels:
+            objective = labels.task if own.labelled else objective
+            _check_task(model, objective, labels)
         training = Training(**own.training)
         return Task(
             run=self.run,
@@ -174,11 +174,28 @@ class Fitting:
             f"{model}: trained on {trained.rows['train']:,} records for {trained.steps:,} steps, "
             f"weights of step {trained.step:,}{valid}{early}"
         )
+        if METRICS in record.files:
+            found = files.read_json(self.run / "models" / model / METRICS)["metrics"]
+            name, interval = next(iter(found.items()))
+            self.progress.say(
+                f"{model}: {name} {interval['value']:.3f} on the test part "
+                f"(95 %: {interval['low']:.3f} to {interval['high']:.3f})"
+            )
 
     def _forget_checkpoints(self, folder: Path, keep: Path | None = None) -> None:
         for path in folder.glob("checkpoint-*.safetensors"):
             if path != keep:
                 path.unlink(missing_ok=True)
+
+
+def _check_task(model: str, objective: str, labels: Labels) -> None:
+    """What an objective with labels can be trained for: `experts`, and label terms, take classes."""
+    wanted = objective if objective in ("regress", "multilabel") else "classify"
+    if labels.task != wanted:
+        raise ConfigError(
+            f"models.{model}: {objective} is for labels to {wanted}, and these are to "
+            f"{labels.task}; choose another objective, or say label.task: {wanted}"
+        )
 
 
 def _from(labels: Labels | None, options: type) -> dict[str, Any]:
