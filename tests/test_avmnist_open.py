@@ -4,10 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks.avmnist import dataset
+from benchmarks.avmnist import dataset, folds
 from benchmarks.avmnist.dataset import PARTS, SPLITS, Images, Sounds
+from benchmarks.avmnist.sounds import right_answers
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +58,25 @@ def test_another_seed_pairs_otherwise_and_an_unknown_split_is_named(images, clip
 
 
 def test_components_are_those_of_the_first_55000_images(images):
-    pixels = images.pixels / 255
-    fitted = pixels[:55_000]
-    scatter = np.cov(fitted.T, bias=True)
-    directions = images.components[:5]
-    variances = np.linalg.eigvalsh(scatter)[::-1][:5]
-    np.testing.assert_allclose(scatter @ directions.T, directions.T * variances, atol=1e-9)
-    np.testing.assert_allclose(images.codes(5), (pixels - fitted.mean(0)) @ directions.T, atol=1e-9)
-    # The mean is put back: what is shown lies around the digits, not around zero.
-    rows = np.arange(60_000, 70_000)
+    codes = images.codes(5)
+    fitted = codes[:55_000]
+    # Uncorrelated around zero, and they explain the published shares of the variance (60,000 images).
+    np.testing.assert_allclose(fitted.mean(0), 0, atol=1e-9)
+    covariance = np.cov(fitted.T, bias=True)
+    np.testing.assert_allclose(covariance, np.diag(covariance.diagonal()), atol=1e-9)
+    total = sum(((images.pixels[i : i + 5_000] / 255 - images.mean) ** 2).sum()
+                for i in range(0, 55_000, 5_000)) / 55_000  # fmt: skip
+    shares = 100 * covariance.diagonal().cumsum() / total
+    np.testing.assert_allclose(shares, [9.7, 16.8, 23.0, 28.4, 33.2], atol=0.15)
+
+
+def test_the_mean_is_put_back(images):
+    rows = np.arange(60_000, 61_000)
     shown = images.shown(rows).reshape(-1, 784)
-    np.testing.assert_allclose(shown.mean(0), pixels[rows].mean(0), atol=0.05)
+    # What components leave out is all that differs, and it is not the mean.
+    left = images.pixels[rows] / 255 - shown
+    np.testing.assert_allclose(left.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(left @ images.components[:4].T, 0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("k", "accuracy"), [(3, 0.537), (4, 0.665), (5, 0.771)])
@@ -86,3 +96,27 @@ def test_the_index_file_holds_the_pairs(images, clips, tmp_path):
     assert len(rows) == 70_000
     sounds = [int(row["sound"]) for row in rows if row["part"] == "test"]
     np.testing.assert_array_equal(sounds, parts["test"].sound)
+
+
+@pytest.mark.parametrize("split", ["seen", "unseen-theo"])
+def test_a_clip_is_described_by_networks_that_never_heard_it_or_its_speaker(clips, split):
+    parts = clips.part(split)
+    described = {part: np.zeros(len(clips.labels), int) for part in PARTS}
+    for network in folds.networks(clips, split):
+        for part, rows in network.describes.items():
+            assert not set(rows) & set(network.heard)
+            described[part][rows] += 1
+            if split != "seen":
+                assert not set(clips.speakers[rows]) & set(clips.speakers[network.heard])
+    assert (described["train"][parts["train"]] == 1).all()
+    assert (described["test"][parts["test"]] >= 3).all()
+    assert not (np.isin(parts["test"], folds.networks(clips, split)[0].heard)).any()
+
+
+def test_the_fixed_answers_tell_all_digits_apart():
+    answers = right_answers()
+    assert answers.sum(dim=0).eq(0).all()  # five digits on either side of every question
+    distances = torch.cdist(answers, answers, p=0)
+    assert (
+        distances[~torch.eye(10, dtype=bool)].min() >= 24
+    )  # of 64: far more than one wrong answer

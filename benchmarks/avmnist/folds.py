@@ -71,7 +71,7 @@ def _batch(own: Pairs, shown: Tensor, said: Tensor, versions: int) -> Batch:
 
 def _features(clips: Sounds, names: tuple[str, ...], cache: Path) -> dict[str, dict[str, Tensor]]:
     """{split: {part: (6, 2400, 64)}}: each clip as the network describes it that must not know it."""
-    wanted = {name: _networks(clips, name) for name in names}
+    wanted = {name: networks(clips, name) for name in names}
     heard = {network.heard.tobytes(): network.heard for plan in wanted.values() for network in plan}
     pictures = sounds.pictures(clips)
     # Spawned: a forked child would inherit torch's thread pool in an unknown state.
@@ -99,7 +99,7 @@ def _tables(plan: list[Network], found: dict[bytes, Tensor]) -> dict[str, Tensor
     return tables
 
 
-def _networks(clips: Sounds, split: str) -> list[Network]:
+def networks(clips: Sounds, split: str) -> list[Network]:
     """The networks of a split: each leaves out one group of the clips that may be known.
 
     A network describes the group it left out, for training and validation, and what nobody may know,

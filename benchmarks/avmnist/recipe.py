@@ -27,8 +27,9 @@ from learning.loop import Recipe
 CLASSES = 10
 DIM, HIDDEN = 64, (64,)  # of the fused vector, of the classifier's one layer
 DROPOUT, SMOOTHING = 0.4, 0.05
-# Longer only helps the image; there are no more than 10,500 different sounds in 55,000 pairs.
-RECIPE = Recipe(steps=1500, batch=256, learning_rate=5e-3, evaluate=500)
+# Short and with strong decay: longer, the models learn five speakers by heart, which validation on
+# other recordings of the same five does not show.
+RECIPE = Recipe(steps=800, batch=256, learning_rate=3e-3, weight_decay=0.3, evaluate=400)
 RATES = tuple(i / 10 for i in range(10))  # of missing features, at least one of a record staying
 PATTERNS = {"full": ("image", "sound"), "image": ("image",), "sound": ("sound",)}
 

@@ -178,7 +178,7 @@ def page(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     text += [
         "",
         "Asking with what a record has, in a gallery of complete pairs; beside it the same records with one",
-        "feature alone:",
+        "feature alone. The space is the one of the table above that is best on the fold:",
         "",
         "| missing | fused | has image: fused | image alone | has sound: fused | sound alone |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
