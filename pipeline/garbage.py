@@ -1,5 +1,6 @@
 """Files that no current marker names: what killed workers and replaced revisions left."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,11 @@ from pipeline.files import TEMPORARY
 from pipeline.ledger import Ledger
 from pipeline.units import all_units
 
+# All that a run may hold, but the lease.
+_OURS = (
+    "config.yaml plan ledger records features errors split fused restored models graph compare index "
+    "snapshots snapshot.json report.html"
+).split()
 _PARTS = ("records", "errors", "features", "split", "fused", "restored")
 
 
@@ -34,3 +40,13 @@ def collect(run: Path, ledger: Ledger, config: RunConfig) -> int:
         path.unlink(missing_ok=True)
         count += 1
     return count
+
+
+def clear(folder: Path) -> None:
+    """Forget everything in the run but the lease; nothing that is not ours is touched."""
+    for name in _OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ holds the lease, publishes snapshots and removes garbage; the workers do the res
 import contextlib
 import dataclasses
 import functools
-import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +90,7 @@ def run(
         refuse_changes(earlier, saved)
     with Holder(folder) as lease:
         if options.restart:
-            _clear(folder)
+            garbage.clear(folder)
         return _Command(saved, source, lease, options, progress).run()
 
 
@@ -386,19 +385,3 @@ class _Command:
             started = time.monotonic()
             index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
             self.seconds["index"] += time.monotonic() - started
-
-
-_OURS = (
-    "config.yaml plan ledger records features errors split fused restored models graph compare index "
-    "snapshots snapshot.json report.html"
-).split()
-
-
-def _clear(folder: Path) -> None:
-    """Forget everything in the run but the lease; nothing that is not ours is touched."""
-    for name in _OURS:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
