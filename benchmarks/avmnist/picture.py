@@ -6,8 +6,8 @@ from typing import Any
 from benchmarks.avmnist.page import REFERENCES, Line, lines
 from benchmarks.avmnist.recipe import RATES
 
-WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 56, 190, 44, 52
+WIDTH, HEIGHT = 740, 420
+LEFT, RIGHT, TOP, BOTTOM = 56, 215, 44, 52
 COLOURS = ("#1b6ca8", "#c8553d", "#3c8d5a", "#8a5aa8", "#8c6d31")
 SHOWN = ("decision-product", "mean-filled", "zero-filled")
 
