@@ -1,7 +1,6 @@
 """Where a training runs: a Ray task for one worker, Ray Train for several, watched by the driver."""
 
 import contextlib
-import pickle
 import shutil
 import threading
 from collections.abc import Iterator
@@ -39,7 +38,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     scratch = task.folder / f"{files.TEMPORARY}ray"
-    result = scratch / "outcome.pickle"
+    result = scratch / "outcome.json"
     trainer = TorchTrainer(
         _one_of_several,
         train_loop_config={"task": task, "result": str(result)},
@@ -57,7 +56,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
     )
     try:
         trainer.fit()
-        return pickle.loads(result.read_bytes())
+        return Outcome.read(result)
     except train.TrainingFailedError as err:
         raise _ours(err, what) from err
     finally:
@@ -67,7 +66,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
 def _one_of_several(config: dict[str, Any]) -> None:
     outcome = train_model(config["task"])
     if parallel.rank() == 0:
-        files.publish(Path(config["result"]), pickle.dumps(outcome))
+        files.publish(Path(config["result"]), outcome.to_json())
 
 
 def _ours(err: Any, what: str) -> PolyfuseError:

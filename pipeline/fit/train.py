@@ -73,6 +73,19 @@ class Outcome:
     history: History
     rows: Mapping[str, int] = field(default_factory=dict)
 
+    def to_json(self) -> bytes:
+        """As a file between processes holds it."""
+        return files.to_json(dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> "Outcome":
+        """What `to_json` gave."""
+        data = files.read_json(path)
+        history = data["history"]
+        points = [Point(**point) for point in history["points"]]
+        whole = History(points, history["best"], history["stopped_early"])
+        return cls(data["files"], data["dim"], whole, data["rows"])
+
 
 def train_model(task: Task) -> Outcome:
     """Train one model from the first step, or from its checkpoint, and publish its files.
