@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import socket
+import threading
 import time
 import warnings
 from collections import deque
@@ -30,6 +31,7 @@ _TRIES = 4  # of one unit; a task may hold several
 _BLOCKS = 2000
 _OBJECT_STORE = 200_000_000  # only descriptors travel
 _ANSWER = 20.0  # seconds for a cluster to accept a connection
+_THREADS = 3.0  # seconds for a thread of Ray Data to end
 _REMOTE_WAIT = 600.0  # seconds to wait for an autoscaler
 
 
@@ -85,7 +87,18 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
     try:
         yield
     finally:
+        _stop_streaming()
         ray.shutdown()
+
+
+def _stop_streaming() -> None:
+    """End the threads of Ray Data: one that still asks for something while Ray shuts down makes Ray
+    end the whole process from native code, before the error at hand is told."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor-"):
+            thread.shutdown(force=True)  # type: ignore[attr-defined]
+        if thread.name.startswith(("StreamingExecutor-", "Prefetcher", "iter_threaded")):
+            thread.join(_THREADS)
 
 
 def _check_answers(address: str) -> None:
@@ -281,8 +294,9 @@ def stream(
         num_gpus=resources.gpus,
         ray_remote_args_fn=partial(_finite, len(rows), blocks),
     )
+    found = iter(dataset.iter_rows())
     try:
-        for row in dataset.iter_rows():
+        for row in found:
             report = pickle.loads(row["report"])
             if isinstance(report, PolyfuseError):
                 raise report
@@ -290,3 +304,5 @@ def stream(
     except ray.exceptions.RayError as err:
         text = " ".join(str(err).split())
         raise PolyfuseError(f"the workers died more often than they may: {text[-400:]}") from err
+    finally:
+        found.close()  # ends its threads now; an error at hand would keep them alive

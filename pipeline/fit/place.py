@@ -88,8 +88,9 @@ def _watched(task: Task, progress: Progress) -> Iterator[None]:
     progress.stage(f"fit {task.model}", task.training.steps, unit="steps")
 
     def watch() -> None:
-        step = 0
-        while not done.wait(_EVERY):
+        step, last = 0, False
+        while not last:
+            last = done.wait(_EVERY)  # one more look at the end: a short training is over at once
             with contextlib.suppress(OSError, ValueError):  # not there yet
                 now = files.read_json(path)
                 if now["step"] > step:
