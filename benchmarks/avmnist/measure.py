@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,19 @@ _folds: dict[str, Fold] = {}
 
 
 def rows(
-    found: Sequence[Fold], wanted: Sequence[tuple[str, str, int]], workers: int
+    found: Sequence[Fold],
+    wanted: Sequence[tuple[Any, ...]],
+    workers: int,
+    row: Callable[..., dict[str, Any]] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Train and score each (name, fold, seed); rows come as they are finished."""
+    """Train and score each (name, fold, seed); rows come as they are finished.
+
+    row: what is done instead, called with the name, the fold itself and what else a key holds.
+    """
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (found,)) as pool:
-        for task in concurrent.futures.as_completed([pool.submit(_row, *key) for key in wanted]):
+        tasks = [pool.submit(_task, row or _row, *key) for key in wanted]
+        for task in concurrent.futures.as_completed(tasks):
             yield task.result()
 
 
@@ -59,8 +66,11 @@ def _start(found: Sequence[Fold]) -> None:
     _folds.update((fold.name, fold) for fold in found)
 
 
-def _row(name: str, where: str, seed: int) -> dict[str, Any]:
-    fold = _folds[where]
+def _task(row: Callable[..., dict[str, Any]], name: str, where: str, *rest: Any) -> dict[str, Any]:
+    return row(name, _folds[where], *rest)
+
+
+def _row(name: str, fold: Fold, seed: int) -> dict[str, Any]:
     own = {"name": name, "fold": fold.name, "seed": seed}
     if name == NEIGHBOURS:
         return own | _neighbours(fold)
@@ -88,7 +98,7 @@ def earlier(path: Path) -> dict[str, Any]:
     """What earlier calls found with the same recipe on the same pairs."""
     if path.exists():
         results = json.loads(path.read_text(encoding="utf-8"))
-        if all(results[key] == value for key, value in json.loads(json.dumps(_setting())).items()):
+        if all(results[key] == value for key, value in json.loads(json.dumps(setting())).items()):
             return results
     return {"rows": []}
 
@@ -106,7 +116,7 @@ def about() -> dict[str, Any]:
     return {
         "format": 1,
         "command": "python -m benchmarks.avmnist",
-        **_setting(),
+        **setting(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version()}
@@ -114,7 +124,8 @@ def about() -> dict[str, Any]:
     }
 
 
-def _setting() -> dict[str, Any]:
+def setting() -> dict[str, Any]:
+    """What numbers must share to be compared: the recipe and the pairs."""
     shared = {"dim": recipe.DIM, "hidden": recipe.HIDDEN, "dropout": recipe.DROPOUT}
     return {
         "recipe": asdict(recipe.RECIPE)

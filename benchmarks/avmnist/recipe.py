@@ -88,22 +88,42 @@ class Trained:
 def fitted(name: str, fold: Fold, seed: int, recipe: Recipe = RECIPE) -> Trained:
     """An operator, or a baseline, trained on a fold."""
     torch.manual_seed(seed)
-    model, head = _built(name)
+    return fit(*_built(name), fold, seed, recipe)
+
+
+def fit(
+    model: Fusion, head: Predictor, fold: Fold, seed: int, recipe: Recipe = RECIPE
+) -> Trained:
+    """Any fusion of these features and its head, trained on a fold."""
     feed = MemoryFeed(_narrowed(fold.train, model), every_pattern(fold.valid, model), seed=seed)
     started = time.process_time()
     train(model, head, feed, dataclasses.replace(recipe, seed=seed))
     return Trained(model, head, time.process_time() - started)
 
 
+def classifier(model: Fusion, dropout: float) -> Predictor:
+    """The head of every fusion. dropout: how often each feature is hidden in training."""
+    return objectives.build(
+        "classify", model, classes=CLASSES, hidden=HIDDEN, label_smoothing=SMOOTHING, dropout=dropout
+    )
+
+
+def operator(name: str) -> Fusion:
+    """One of `FUSIONS` in the size it has here."""
+    shared = {"dim": DIM, "classes": CLASSES}
+    known = {field.name for field in dataclasses.fields(fusion.options_type(name))}
+    options = {key: value for key, value in shared.items() if key in known} | SIZES.get(name, {})
+    return fusion.build(name, DIMS, **options)
+
+
 def _built(name: str) -> tuple[Fusion, Predictor]:
-    options = {"classes": CLASSES, "hidden": HIDDEN, "label_smoothing": SMOOTHING}
     if name in BASELINES:
         model = _baseline(name)
-        return model, objectives.build("classify", model, **options, dropout=0.0)
-    model = fusion.build(name, DIMS, **_options(name))
+        return model, classifier(model, dropout=0.0)
+    model = operator(name)
     if fusion.FUSIONS[name].objective == "experts":
         return model, objectives.build("experts", model)
-    return model, objectives.build("classify", model, **options, dropout=DROPOUT)
+    return model, classifier(model, DROPOUT)
 
 
 def _baseline(name: str) -> Fusion:
@@ -111,12 +131,6 @@ def _baseline(name: str) -> Fusion:
         feature = name.removesuffix(" alone")
         return fusion.build("sum", {feature: DIMS[feature]}, dim=DIM)
     return fusion.build("stack", DIMS) if name == "zero-filled" else MeanFilled(DIMS)
-
-
-def _options(name: str) -> dict[str, Any]:
-    shared = {"dim": DIM, "classes": CLASSES}
-    known = {field.name for field in dataclasses.fields(fusion.options_type(name))}
-    return {key: value for key, value in shared.items() if key in known} | SIZES.get(name, {})
 
 
 def every_pattern(batch: Batch, model: Fusion) -> Batch:
