@@ -6,6 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO ?= demo
+# Those that keep their numbers beside the page, and those that write the page alone.
+TABLES := retrieval heads captions noisy_mnist peers avmnist
+BENCHMARKS := $(TABLES) planning fit_memory
 # Real data for the tests, where it lies beside the checkout.
 export POLYFUSE_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 
@@ -35,16 +38,10 @@ check: setup  ## formatting, lint, types
 	$(BIN)/mypy
 
 bench: setup  ## the measurements behind docs/results (minutes)
-	for script in benchmarks/*.py; do $(BIN)/python "$$script" || exit 1; done
-	$(BIN)/python -m benchmarks.avmnist
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 tables: setup  ## docs/results/*.md again from the numbers beside them
-	$(BIN)/python benchmarks/retrieval.py --tables
-	$(BIN)/python benchmarks/heads.py --tables
-	$(BIN)/python benchmarks/noisy_mnist.py --tables
-	$(BIN)/python benchmarks/captions.py --tables
-	$(BIN)/python benchmarks/peers.py --tables
-	$(BIN)/python -m benchmarks.avmnist --tables
+	for name in $(TABLES); do $(BIN)/python -m benchmarks.$$name --tables || exit 1; done
 
 lock:  ## resolve pyproject.toml afresh into requirements.lock
 	$(PYTHON) -m venv --clear .lock

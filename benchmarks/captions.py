@@ -1,20 +1,14 @@
 """Do captions find their photos? Text -> image on 84 photos with five captions each.
 
-    POLYFUSE_TEST_DATA=... python benchmarks/captions.py     measure, write docs/results/captions
-    python benchmarks/captions.py --tables                   the page again from the numbers
+    POLYFUSE_TEST_DATA=... python -m benchmarks.captions     measure, write docs/results/captions
+    python -m benchmarks.captions --tables                   the page again from the numbers
 
 MobileNetV2 and MiniLM never saw each other's modality; a coordinated space learns from 67 photos and
 their captions, and the captions of the other 17 are asked against a gallery of all 84 photos. Five
 folds, several times. The set is tiny: differences of a few points mean nothing.
 """
 
-import argparse
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
-import sys
 import tarfile
 import tempfile
 import time
@@ -25,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from retrieval import MODELS, RESULTS, commit, plain_images, plain_texts
 from torch import Tensor
 
 import fusion
+from benchmarks.results import about, footer, main
+from benchmarks.retrieval import MODELS, plain_images, plain_texts
 from fusion import objectives
 from fusion.batch import Batch, MemoryFeed
 from fusion.learner import train
@@ -56,24 +51,9 @@ RECIPE = Recipe(
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tables", action="store_true", help="only rewrite the page")
-    if not parser.parse_args().tables:
-        folder = os.environ.get("POLYFUSE_TEST_DATA")
-        if not folder:
-            sys.exit("set POLYFUSE_TEST_DATA to the folder that holds photos/ and weights/")
-        torch.set_num_threads(1)
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(measure(Path(folder)), indent=2) + "\n"
-        (RESULTS / "captions.json").write_text(text, encoding="utf-8")
-    results = json.loads((RESULTS / "captions.json").read_text(encoding="utf-8"))
-    (RESULTS / "captions.md").write_text(page(results), encoding="utf-8")
-    print(RESULTS / "captions.md")
-
-
 def measure(data: Path) -> dict[str, Any]:
     """Everything that the page shows."""
+    torch.set_num_threads(1)
     photos, captions, owner = features(data)
     rows = [{"way": "chance"} | chance(len(photos))]
     for way, (name, options) in WAYS.items():
@@ -84,20 +64,13 @@ def measure(data: Path) -> dict[str, Any]:
         rows.append({"way": way, "options": options} | summary(ranks)
                     | {"seconds": time.perf_counter() - started})  # fmt: skip
         print(rows[-1], flush=True)
-    return {
-        "format": 1,
-        "rows": rows,
+    return about("captions", "torch", "transformers", "numpy", threads=1) | {
+        "seed": SEED,
         "photos": len(photos),
         "captions": len(captions),
         "folds": FOLDS,
         "repeats": REPEATS,
-        "command": "python benchmarks/captions.py",
-        "seed": SEED,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": f"{platform.machine()}, 1 thread of {os.cpu_count()} shared cores",
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")},
+        "rows": rows,
     }
 
 
@@ -194,17 +167,9 @@ def page(results: Mapping[str, Any]) -> str:
         ]
         seconds = f"{row['seconds']:.0f}" if "seconds" in row else ""
         lines.append(f"| {row['way']} | {' | '.join(cells)} | {row['median']:g} | {seconds} |")
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines += [
-        "",
-        f"`{results['command']}`, {results['date']}, commit {results['commit']}, "
-        f"seed {results['seed']}.",
-        f"{results['machine']}; {versions}.",
-        "",
-        "Written by `benchmarks/captions.py` from the .json file beside it.",
-    ]
+    lines += footer(results, "benchmarks/captions.py")
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    main("captions", __doc__, measure, page, needs="photos/ and weights/")

@@ -1,6 +1,6 @@
 """Does the memory of a training grow with the data? Writes docs/results/fit_memory.md.
 
-    python benchmarks/fit_memory.py
+    python -m benchmarks.fit_memory
 
 Parts of two features of 256 numbers are written as a run writes them, a share of the vectors
 missing; each training runs in a process of its own, so that the peak memory is its own. Every
@@ -8,18 +8,24 @@ training makes the same number of steps, the scaling pass reads all rows before 
 """
 
 import argparse
-import json
-import os
+import pickle
 import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "results" / "fit_memory.md"
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.results import RESULTS, fresh_process, machine
+from pipeline import schemas
+from pipeline.config import SplitConfig
+from pipeline.fit import split
+from pipeline.fit.data import Data, ShardParts
+from pipeline.store import write_part
+
+RESULT = RESULTS / "fit_memory.md"
 DIM, SHARD, SEED = 256, 4096, 7
-# Run in a fresh process: peak memory never goes down.
 MEASURE = """
 import json, pickle, resource, sys, time
 from pathlib import Path
@@ -47,8 +53,8 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000, 1_000_000])
     arguments.add_argument("--steps", type=int, default=300)
     options = arguments.parse_args()
-    command = f"python benchmarks/fit_memory.py {' '.join(sys.argv[1:])}".strip()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    command = f"python -m benchmarks.fit_memory {' '.join(sys.argv[1:])}".strip()
+    where = f"{machine()}, Python {platform.python_version()}"
     lines = [
         "# Training: memory against the size of the data",
         "",
@@ -62,28 +68,19 @@ def main() -> None:
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             megabytes = write(Path(folder), rows)
-            trained, seconds, before, peak = measure(Path(folder), options.steps)
+            trained, seconds, before, peak = fresh_process(
+                MEASURE, str(Path(folder, "data")), str(options.steps)
+            )
         lines.append(
             f"| {rows:,} | {megabytes:,.0f} | {trained:,} | {seconds:.0f} | {peak:.0f} ({before:.0f}) |"
         )
         print(lines[-1])
-    lines += ["", f"`{command}`, seed {SEED}, {machine}.", ""]
+    lines += ["", f"`{command}`, seed {SEED}, {where}.", ""]
     RESULT.write_text("\n".join(lines), encoding="utf-8")
 
 
 def write(folder: Path, rows: int) -> float:
     """The parts of a run, shard by shard, and what a training is told of them; their megabytes."""
-    import pickle
-
-    import numpy as np
-    import pyarrow as pa
-
-    from pipeline import schemas
-    from pipeline.config import SplitConfig
-    from pipeline.fit import split
-    from pipeline.fit.data import Data, ShardParts
-    from pipeline.store import write_part
-
     shards = []
     for number, start in enumerate(range(0, rows, SHARD)):
         count = min(SHARD, rows - start)
@@ -116,15 +113,5 @@ def write(folder: Path, rows: int) -> float:
     return sum(shard.bytes for shard in shards) / 1e6
 
 
-def measure(folder: Path, steps: int) -> list[float]:
-    """Records trained on, seconds, peak before and after, in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(folder / "data"), str(steps)],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    return json.loads(done.stdout)
-
-
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

@@ -1,7 +1,7 @@
 """Is a head of ours as good as scikit-learn's logistic regression on the same vectors?
 
-    POLYFUSE_TEST_DATA=... python benchmarks/heads.py      measure, write docs/results/heads
-    python benchmarks/heads.py --tables                    the page again from the numbers
+    POLYFUSE_TEST_DATA=... python -m benchmarks.heads      measure, write docs/results/heads
+    python -m benchmarks.heads --tables                    the page again from the numbers
 
 Vectors are made by `polyfuse run` once per set. Every split keeps a test part; of the rest an eighth
 is the validation part, which stops our training, picks from the grid and calibrates, and picks C for
@@ -12,15 +12,8 @@ logistic regression, which is then fitted on both parts: all records that are no
   fold), with several validation parts.
 """
 
-import argparse
 import csv
-import datetime
 import functools
-import importlib.metadata
-import json
-import os
-import platform
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,13 +24,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from retrieval import MODELS, RESULTS, commit, through_polyfuse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fusion
+from benchmarks.results import about, footer, main
+from benchmarks.retrieval import MODELS, through_polyfuse
 from fusion import objectives
 from fusion.batch import Batch, MemoryFeed
 from fusion.learner import train
@@ -76,21 +70,6 @@ class Split:
         return np.concatenate([self.train, self.valid])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tables", action="store_true", help="only rewrite the page")
-    if not parser.parse_args().tables:
-        folder = os.environ.get("POLYFUSE_TEST_DATA")
-        if not folder:
-            sys.exit("set POLYFUSE_TEST_DATA to the folder that holds photos/, esc10/ and text/")
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(measure(Path(folder)), indent=2) + "\n"
-        (RESULTS / "heads.json").write_text(text, encoding="utf-8")
-    results = json.loads((RESULTS / "heads.json").read_text(encoding="utf-8"))
-    (RESULTS / "heads.md").write_text(page(results), encoding="utf-8")
-    print(RESULTS / "heads.md")
-
-
 def measure(data: Path) -> dict[str, Any]:
     """Everything that the page shows."""
     torch.set_num_threads(1)
@@ -99,16 +78,7 @@ def measure(data: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             rows += contest(load(data, Path(scratch)))
     packages = ("torch", "scikit-learn", "transformers", "numpy")
-    return {
-        "format": 1,
-        "rows": rows,
-        "command": "python benchmarks/heads.py",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread",
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-    }
+    return about("heads", *packages, threads=1) | {"rows": rows}
 
 
 # -- the three sets
@@ -274,15 +244,7 @@ def page(results: Mapping[str, Any]) -> str:
             f"| {_behind(row, ours[row['set']])} | {np.mean(row['log loss']):.3f} "
             f"| {np.mean(row['calibration error']):.3f} |"
         )
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines += [
-        "",
-        f"`{results['command']}`, {results['date']}, commit {results['commit']}.",
-        f"{results['machine']}; {versions}.",
-        *(["", results["note"]] if "note" in results else []),
-        "",
-        "Written by `benchmarks/heads.py` from the .json file beside it.",
-    ]
+    lines += footer(results, "benchmarks/heads.py", results.get("note"))
     return "\n".join(lines) + "\n"
 
 
@@ -294,4 +256,4 @@ def _behind(row: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main("heads", __doc__, measure, page, needs="photos/, esc10/ and text/")

@@ -1,7 +1,7 @@
 """Do coordinated spaces find what two noisy views share? Noisy MNIST, features without labels.
 
-    POLYFUSE_TEST_DATA=... python benchmarks/noisy_mnist.py    train, write docs/results/noisy_mnist
-    python benchmarks/noisy_mnist.py --tables                  the page again from the numbers
+    POLYFUSE_TEST_DATA=... python -m benchmarks.noisy_mnist    train, write docs/results/noisy_mnist
+    python -m benchmarks.noisy_mnist --tables                  the page again from the numbers
 
 View 1 is a digit turned by up to 45 degrees, view 2 another digit of the same class under uniform
 noise; 50,000 pairs to train on, 10,000 to tune, 10,000 to test (Wang, Arora, Livescu and Bilmes, On
@@ -9,16 +9,8 @@ Deep Multi-View Representation Learning, 2015). What counts is the error of a li
 features of view 1: the class is all that the views share.
 """
 
-import argparse
-import datetime
 import gzip
-import importlib.metadata
-import json
 import math
-import os
-import platform
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 import fusion
+from benchmarks.results import about, data_folder, footer, load, parser, save, write_page
 from fusion import objectives
 from fusion.base import Fusion
 from fusion.batch import Batch, MemoryFeed
@@ -50,7 +43,6 @@ class Run:
     recipe: Recipe | None = None
 
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 SEED = 0
 DIMS = {"noisy": 784, "turned": 784}
 PUBLISHED = {"cca": 19.1, "dcca": 2.9, "infonce": 2.7}  # VCCA, Wang et al., 2016, table 1
@@ -75,42 +67,23 @@ SHORT = [  # objective, rows of a batch, latent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tables", action="store_true", help="only rewrite the page")
-    parser.add_argument(
-        "--only", choices=[*RUNS, "short"], help="measure this alone, keep the rest"
-    )
-    given = parser.parse_args()
+    options = parser("noisy_mnist", __doc__)
+    every = [*RUNS, "short"]
+    options.add_argument("--only", choices=every, help="measure this alone, keep the rest")
+    given = options.parse_args()
     if not given.tables:
-        folder = os.environ.get("POLYFUSE_TEST_DATA")
-        if not folder:
-            sys.exit("set POLYFUSE_TEST_DATA to the folder that holds mnist/")
         torch.set_num_threads(1)
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        parts = noisy_mnist(Path(folder, "mnist"))
-        for name in [given.only] if given.only else [*RUNS, "short"]:
+        parts = noisy_mnist(data_folder("mnist/") / "mnist")
+        for name in [given.only] if given.only else every:
             keep(name, short_runs(parts["train"][0]) if name == "short" else one_run(name, parts))
-    results = json.loads((RESULTS / "noisy_mnist.json").read_text(encoding="utf-8"))
-    (RESULTS / "noisy_mnist.md").write_text(page(results), encoding="utf-8")
-    print(RESULTS / "noisy_mnist.md")
+    write_page("noisy_mnist", page)
 
 
 def keep(name: str, found: dict[str, Any]) -> None:
     """Write one measurement into the numbers, with where and when it was made."""
-    path = RESULTS / "noisy_mnist.json"
-    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": {}}
-    results["rows"][name] = found
-    results |= {
-        "format": 1,
-        "command": "python benchmarks/noisy_mnist.py",
-        "seed": SEED,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": f"{platform.machine()}, 1 thread of {os.cpu_count()} shared cores",
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in ("torch", "scikit-learn", "numpy")},
-    }
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    rows = load("noisy_mnist").get("rows", {}) | {name: found}
+    own = about("noisy_mnist", "torch", "scikit-learn", "numpy", threads=1)
+    save("noisy_mnist", own | {"seed": SEED, "rows": rows})
 
 
 # -- the data
@@ -274,11 +247,6 @@ def short_runs(batch: Batch) -> dict[str, Any]:
     }
 
 
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
 def page(results: Mapping[str, Any]) -> str:
     """docs/results/noisy_mnist.md."""
     rows = results["rows"]
@@ -315,15 +283,7 @@ def page(results: Mapping[str, Any]) -> str:
             f"{', '.join(short['objectives'])}; {'; '.join(short['settings'])}) ended with finite "
             "weights.",
         ]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines += [
-        "",
-        f"`{results['command']}`, {results['date']}, commit {results['commit']}, "
-        f"seed {results['seed']}.",
-        f"{results['machine']}; {versions}.",
-        "",
-        "Written by `benchmarks/noisy_mnist.py` from the .json file beside it.",
-    ]
+    lines += footer(results, "benchmarks/noisy_mnist.py")
     return "\n".join(lines) + "\n"
 
 

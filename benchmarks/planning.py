@@ -1,6 +1,6 @@
 """How long planning takes and how much memory it needs: writes docs/results/planning.md.
 
-    python benchmarks/planning.py
+    python -m benchmarks.planning
 
 Tables of three columns (sku, title with quotes and line breaks, price) are generated once per size;
 each planning runs in a process of its own, so that the peak memory is its own.
@@ -9,9 +9,7 @@ each planning runs in a process of its own, so that the peak memory is its own.
 import argparse
 import datetime
 import json
-import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "results" / "planning.md"
+from benchmarks.results import RESULTS, fresh_process, machine
+
+RESULT = RESULTS / "planning.md"
 SEED = 7
 BLOCK = 100_000
-# Run in a fresh process: peak memory never goes down.
 MEASURE = """
 import json, resource, sys, tempfile, time
 from pathlib import Path
@@ -47,8 +45,8 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     arguments.add_argument("--kinds", nargs="+", default=["csv", "jsonl", "parquet"])
     options = arguments.parse_args()
-    command = f"python benchmarks/planning.py {' '.join(sys.argv[1:])}".strip()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    command = f"python -m benchmarks.planning {' '.join(sys.argv[1:])}".strip()
+    where = f"{machine()}, Python {platform.python_version()}"
     lines = [
         "# Planning: time and memory",
         "",
@@ -63,7 +61,7 @@ def main() -> None:
             for rows in options.rows:
                 lines += measure(Path(folder, f"planning-{rows}.{kind}"), kind, rows)
                 print(*lines[-2:], sep="\n", flush=True)
-    lines += ["", f"`{command}`, seed {SEED}, {machine}, {datetime.date.today()}.", ""]
+    lines += ["", f"`{command}`, seed {SEED}, {where}, {datetime.date.today()}.", ""]
     RESULT.write_text("\n".join(lines))
     print(RESULT)
 
@@ -73,11 +71,8 @@ def measure(path: Path, kind: str, rows: int) -> Iterator[str]:
     WRITERS[kind](path, rows)
     size = path.stat().st_size / 1e6
     for id_column in ("", "sku"):
-        command = [sys.executable, "-c", MEASURE, str(path), id_column]
-        answer = subprocess.run(
-            command, check=True, capture_output=True, text=True, cwd=ROOT
-        ).stdout
-        count, shards, seconds, before, peak = json.loads(answer)
+        planned = fresh_process(MEASURE, str(path), id_column)
+        count, shards, seconds, before, peak = planned
         assert count == rows
         yield (
             f"| {kind} | {rows:,} | {size:,.0f} | {id_column or 'none'} | {shards} | "

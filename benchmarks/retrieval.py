@@ -1,7 +1,7 @@
 """Does a vector lose anything on its way through the pipeline?
 
-    POLYFUSE_TEST_DATA=... python benchmarks/retrieval.py      measure, write docs/results/retrieval
-    python benchmarks/retrieval.py --tables                    the page again from the numbers
+    POLYFUSE_TEST_DATA=... python -m benchmarks.retrieval      measure, write docs/results/retrieval
+    python -m benchmarks.retrieval --tables                    the page again from the numbers
 
 Three sets, each embedded end to end by `polyfuse run` and, where a plain program exists, by a dozen
 lines of transformers on the same files:
@@ -11,13 +11,8 @@ lines of transformers on the same files:
 - caption pairs (STS), MiniLM: Spearman correlation of the cosine with people's judgement.
 """
 
-import argparse
 import csv
-import datetime
-import importlib.metadata
-import json
 import os
-import platform
 import subprocess
 import sys
 import tarfile
@@ -34,24 +29,10 @@ import yaml
 from PIL import Image
 from scipy.stats import spearmanr
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "docs" / "results"
+from benchmarks.results import ROOT, about, footer, main
+from pipeline import Run
+
 MODELS = Path("weights", "hf")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tables", action="store_true", help="only rewrite the page")
-    if not parser.parse_args().tables:
-        folder = os.environ.get("POLYFUSE_TEST_DATA")
-        if not folder:
-            sys.exit("set POLYFUSE_TEST_DATA to the folder that holds photos/, esc10/ and text/")
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(measure(Path(folder)), indent=2) + "\n"
-        (RESULTS / "retrieval.json").write_text(text, encoding="utf-8")
-    results = json.loads((RESULTS / "retrieval.json").read_text(encoding="utf-8"))
-    (RESULTS / "retrieval.md").write_text(page(results), encoding="utf-8")
-    print(RESULTS / "retrieval.md")
 
 
 def measure(data: Path) -> dict[str, Any]:
@@ -63,17 +44,9 @@ def measure(data: Path) -> dict[str, Any]:
             *sounds(data, Path(scratch, "sounds")),
             *captions(data, Path(scratch, "captions")),
         ]
-    packages = ("torch", "transformers", "ray", "av", "pillow", "numpy")
-    return {
-        "format": 1,
-        "rows": rows,
-        "command": "python benchmarks/retrieval.py",
+    return about("retrieval", "torch", "transformers", "ray", "av", "pillow", "numpy") | {
         "seed": None,  # nothing is drawn at random
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
+        "rows": rows,
     }
 
 
@@ -208,8 +181,6 @@ def through_polyfuse(
     encoder: Mapping[str, Any],
 ) -> tuple[np.ndarray, float]:
     """A table -> `polyfuse run` -> (N, D) vectors in the table's order, and the seconds it took."""
-    from pipeline import Run
-
     with (scratch / "records.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
@@ -254,13 +225,6 @@ def lowest_cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float((normalised(first) * normalised(second)).sum(axis=1).min())
 
 
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, check=False
-    ).stdout.strip()
-
-
 def page(results: Mapping[str, Any]) -> str:
     """docs/results/retrieval.md."""
     lines = [
@@ -279,16 +243,9 @@ def page(results: Mapping[str, Any]) -> str:
             f"| {row['set']} | {row['count']} | {row['way']} | {row['measure']} "
             f"| {row['value']:.4f} | {agreement} | {row['seconds']:.0f} |"
         )
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines += [
-        "",
-        f"`{results['command']}`, {results['date']}, commit {results['commit']}, nothing random.",
-        f"{results['machine']}; {versions}.",
-        "",
-        "Written by `benchmarks/retrieval.py` from the .json file beside it.",
-    ]
+    lines += footer(results, "benchmarks/retrieval.py")
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    main("retrieval", __doc__, measure, page, needs="photos/, esc10/ and text/")

@@ -1,16 +1,10 @@
 """Every operator and baseline on every fold: one row of numbers per (name, fold, seed)."""
 
 import concurrent.futures
-import datetime
-import importlib.metadata
 import json
 import multiprocessing
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +14,7 @@ import fusion
 from benchmarks.avmnist import folds, recipe
 from benchmarks.avmnist.dataset import DIGESTS
 from benchmarks.avmnist.folds import Fold
+from benchmarks.results import about, commit
 from fusion.batch import Batch
 
 NEIGHBOURS = "k-NN product"
@@ -94,34 +89,25 @@ def _posterior(train: Batch, test: Batch, name: str) -> torch.Tensor:
     return (shares * 50 + 0.5) / (50 + 5)
 
 
-def earlier(path: Path) -> dict[str, Any]:
-    """What earlier calls found with the same recipe on the same pairs."""
-    if path.exists():
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if all(results[key] == value for key, value in json.loads(json.dumps(setting())).items()):
-            return results
-    return {"rows": []}
+def earlier(results: dict[str, Any]) -> dict[str, Any]:
+    """What earlier calls found, where it was with the same recipe on the same pairs."""
+    wanted = json.loads(json.dumps(setting()))
+    same = bool(results) and all(results[key] == value for key, value in wanted.items())
+    return results if same else {"rows": []}
 
 
 def merged(results: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
     """With one more row."""
     rows = [*results["rows"], fresh | {"commit": commit()}]
     rows.sort(key=lambda row: (NAMES.index(row["name"]), row["fold"], row["seed"]))
-    return results | about() | {"rows": rows}
+    return results | this_run() | {"rows": rows}
 
 
-def about() -> dict[str, Any]:
-    """What the numbers are of."""
-    packages = ("torch", "numpy", "scikit-learn")
-    return {
-        "format": 1,
-        "command": "python -m benchmarks.avmnist",
-        **setting(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-    }
+def this_run() -> dict[str, Any]:
+    """What the numbers are of; the commit is each row's own."""
+    own = about("avmnist", "torch", "numpy", "scikit-learn") | setting()
+    del own["commit"]
+    return own
 
 
 def setting() -> dict[str, Any]:
@@ -133,12 +119,3 @@ def setting() -> dict[str, Any]:
         | {"label_smoothing": recipe.SMOOTHING, "sizes": recipe.SIZES},
         "pairs": {name: DIGESTS[name] for name in folds.UNSEEN},
     }
-
-
-def commit() -> str:
-    """Of the code that measured."""
-    command = ["git", "describe", "--always", "--dirty"]
-    here = Path(__file__).parent
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=here, check=False
-    ).stdout.strip()

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.avmnist import retrieval
 from benchmarks.avmnist.recipe import BASELINES, area
+from benchmarks.results import footer
 
 # Not one recipe on all features: what the operators are compared with.
 REFERENCES = (*BASELINES, "k-NN product", "decision-mean", "decision-product")
@@ -120,12 +121,11 @@ def page(results: Mapping[str, Any]) -> str:
         "The pairs are generated (`benchmarks/avmnist/dataset.py`); sha256 of their content:",
         "",
         *(f"- {fold}: `{digest}`" for fold, digest in results["pairs"].items()),
-        "",
-        f"`{results['command']}`, {results['date']}, {results['machine']}; "
-        + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        + ". Seconds of one training, of one core that had other work too.",
-        "",
-        "Written by `benchmarks/avmnist` from the .json file beside it.",
+        *footer(
+            results,
+            "benchmarks/avmnist",
+            "Seconds are those of one training, on one core that had other work too.",
+        ),
     ]
     return "\n".join(text) + "\n"
 

@@ -91,9 +91,7 @@ def fitted(name: str, fold: Fold, seed: int, recipe: Recipe = RECIPE) -> Trained
     return fit(*_built(name), fold, seed, recipe)
 
 
-def fit(
-    model: Fusion, head: Predictor, fold: Fold, seed: int, recipe: Recipe = RECIPE
-) -> Trained:
+def fit(model: Fusion, head: Predictor, fold: Fold, seed: int, recipe: Recipe = RECIPE) -> Trained:
     """Any fusion of these features and its head, trained on a fold."""
     feed = MemoryFeed(_narrowed(fold.train, model), every_pattern(fold.valid, model), seed=seed)
     started = time.process_time()
@@ -104,7 +102,12 @@ def fit(
 def classifier(model: Fusion, dropout: float) -> Predictor:
     """The head of every fusion. dropout: how often each feature is hidden in training."""
     return objectives.build(
-        "classify", model, classes=CLASSES, hidden=HIDDEN, label_smoothing=SMOOTHING, dropout=dropout
+        "classify",
+        model,
+        classes=CLASSES,
+        hidden=HIDDEN,
+        label_smoothing=SMOOTHING,
+        dropout=dropout,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import results
 from benchmarks.avmnist import folds
+from benchmarks.avmnist import measure as avmnist
 from benchmarks.peers import accuracy, cases, measure, page
 from benchmarks.peers.checkouts import Checkouts
 
@@ -55,7 +56,7 @@ def _accuracy(given: argparse.Namespace, data: Path) -> None:
     """Add what is missing; a run that is stopped goes on where it was."""
     found = folds.load(data, given.cache or Path(tempfile.gettempdir(), "polyfuse-avmnist"))
     everything = results.load(NAME)
-    own = accuracy.earlier(everything)
+    own = avmnist.earlier(everything.get("accuracy", {})) | avmnist.setting()
     if given.again:
         own["rows"] = []
     own |= {"about": _about(), "costs": accuracy.costs(given.folder, found[0])}

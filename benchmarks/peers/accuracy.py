@@ -5,7 +5,6 @@ as it is meant, and with features hidden as ours have them hidden, which its use
 """
 
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.avmnist import folds, measure, recipe
+from benchmarks.avmnist import measure, recipe
 from benchmarks.avmnist.folds import DIMS, Fold
 from benchmarks.peers.adapters import Ours
 from benchmarks.peers.checkouts import Checkouts
 from benchmarks.peers.measure import timed
-from benchmarks.peers.rivals import SIZES, Rival, rivals
+from benchmarks.peers.rivals import Rival, rivals
+from benchmarks.results import commit
 from fusion.base import FusionOutput, Learned
 
 # How often each feature is hidden in training.
@@ -49,7 +49,9 @@ def rows(
     folder: Path, found: Sequence[Fold], seeds: int, workers: int, results: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """What is not among `results` yet, one row per (name, fold, seed, training), as they are finished."""
-    there = {tuple(row[key] for key in ("name", "fold", "seed", "training")) for row in results["rows"]}
+    there = {
+        tuple(row[key] for key in ("name", "fold", "seed", "training")) for row in results["rows"]
+    }
     keys = [
         (rival.name, fold.name, seed, training)
         for seed in range(seeds)
@@ -71,7 +73,7 @@ def _row(folder: Path, name: str, fold: Fold, seed: int, training: str) -> dict[
     except FloatingPointError as error:
         return own | {"failed": str(error)}
     counts = {"parameters": trained.parameters(), "seconds": trained.seconds}
-    return own | recipe.score(trained, fold.test) | counts | {"commit": measure.commit()}
+    return own | recipe.score(trained, fold.test) | counts | {"commit": commit()}
 
 
 @functools.cache
@@ -97,12 +99,3 @@ def costs(folder: Path, fold: Fold) -> dict[str, Any]:
 
 def _standardised(values: Tensor) -> Tensor:
     return (values - values.mean(dim=0)) / values.std(dim=0)
-
-
-def earlier(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The accuracies that earlier calls found with the same recipe on the same pairs."""
-    setting = json.loads(json.dumps(measure.setting()))
-    found = results.get("accuracy", {})
-    if all(found.get(key) == value for key, value in setting.items()):
-        return found
-    return setting | {"rows": []}

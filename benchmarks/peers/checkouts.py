@@ -115,7 +115,10 @@ def _stand_in_for_mmf() -> None:
         return lambda own: own
 
     registry = types.SimpleNamespace(register_fusion=register)
-    chunks = {"get_chunks": None, "get_sizes_list": None}  # of Block, which is measured as its authors wrote it
+    chunks = {
+        "get_chunks": None,
+        "get_sizes_list": None,
+    }  # of Block, which is measured as its authors wrote it
     for name in ("mmf", "mmf.common", "mmf.utils"):
         _stand_in(name, {})
     _stand_in("mmf.common.registry", {"registry": registry})

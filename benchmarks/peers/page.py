@@ -65,18 +65,19 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
         "## On AV-MNIST-Open",
         "",
         "Percent right of 10,000 pairs of a handwritten digit and one spoken by somebody nobody heard in",
-        f"training, mean of {len({row['fold'] for row in trained})} speakers, and with one of the two alone"
-        " (see [avmnist.md](avmnist.md)). Each class is the fusion layer of the same",
-        f"classifier: 4 + 64 standardised numbers in, one hidden layer of {recipe['hidden'][0]}, "
-        f"{recipe['steps']} steps of {recipe['batch']}, the same folds,",
-        f"seeds and sizes as ours ({_seeds(trained)} of theirs). Their classes know no absence: an absent",
-        "feature is zeros, which is its mean. They are trained on complete records, as they are meant, and",
-        f"once more with each feature hidden with probability {recipe['dropout']:g}, as ours always are, which"
-        " their user would",
-        "have to write. Area: the mean over 0 to 90 % missing features. ms: forward and backward of the",
-        f"fusion alone on {recipe['batch']} of these pairs, in turns; KB: the most bytes alive in tensors in the"
-        " forward pass;",
-        "parameters: of the fusion. Ours also checks its input, standardises it and honours presence.",
+        f"training, mean of {len({row['fold'] for row in trained})} speakers; then with one of the two alone. "
+        "See [avmnist.md](avmnist.md).",
+        "Each class is the fusion layer of one classifier: 4 + 64 standardised numbers in, one hidden layer",
+        f"of {recipe['hidden'][0]}, {recipe['steps']} steps of {recipe['batch']}; folds, seeds and sizes are "
+        f"those of ours ({_seeds(trained)} of theirs).",
+        "Their classes know no absence: an absent feature is zeros, which is its mean. They are trained on",
+        "complete records, as they are meant, and once more with each feature hidden with probability",
+        f"{recipe['dropout']:g}, as ours always are; their user would have to write that.",
+        "",
+        "Area: the mean over 0 to 90 % missing features. Parameters: of the fusion. ms: forward and backward",
+        f"of the fusion alone on {recipe['batch']} of these pairs, in turns. KB: the most bytes alive in "
+        "tensors in the forward",
+        "pass. Ours also checks its input, standardises it and honours presence.",
         "",
         "| fusion | full | image only | sound only | area | parameters | ms | KB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -146,9 +147,7 @@ def _verdict(
             continue
         full = [(own.full or 0) - (other.full or 0) for own, other in known]
         area = [(own.area or 0) - (other.area or 0) for own, other in known]
-        text.append(
-            f"Ours above theirs trained {how}: full {_gain(full)}; area {_gain(area)}."
-        )
+        text.append(f"Ours above theirs trained {how}: full {_gain(full)}; area {_gain(area)}.")
     faster = [costs[name]["ours"]["ms"] < costs[name][peer]["ms"] for name, peer in pairs]
     text.append(f"Ours takes less time in {sum(faster)} of {len(faster)} pairs at these sizes.")
     return [" ".join(text)]

@@ -42,7 +42,9 @@ def _multibench(own: types.ModuleType) -> Iterator[Rival]:
 
     def repaired(options: Any) -> nn.Module:
         module = low_rank(options)
-        module.factors = nn.ParameterList(module.factors)  # a plain list there, unknown to optimisers
+        module.factors = nn.ParameterList(
+            module.factors
+        )  # a plain list there, unknown to optimisers
         return module
 
     def interactions(out: int, kind: str) -> nn.Module:
@@ -88,7 +90,9 @@ def _block(own: types.ModuleType) -> Iterator[Rival]:
         "block MFH", "mfh", lambda o: own.MFH(SIZES, DIM, mm_dim=DIM // o.order, factor=o.pool)
     )
     yield Rival("block Tucker", "tucker", lambda o: own.Tucker(SIZES, DIM, mm_dim=o.hidden))
-    yield Rival("block Mutan", "mutan", lambda o: own.Mutan(SIZES, DIM, mm_dim=o.hidden, rank=o.rank))
+    yield Rival(
+        "block Mutan", "mutan", lambda o: own.Mutan(SIZES, DIM, mm_dim=o.hidden, rank=o.rank)
+    )
     yield Rival(
         "block Block",
         "block",
