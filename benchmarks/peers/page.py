@@ -65,7 +65,7 @@ def _accuracy(found: Mapping[str, Any]) -> list[str]:
         "## On AV-MNIST-Open",
         "",
         "Percent right of 10,000 pairs of a handwritten digit and one spoken by somebody nobody heard in",
-        f"training, mean of {len({row['fold'] for row in trained})} speakers; then with one of the two alone. "
+        f"training, mean of {len({row['fold'] for row in trained})} speakers, then with one of the two. "
         "See [avmnist.md](avmnist.md).",
         "Each class is the fusion layer of one classifier: 4 + 64 standardised numbers in, one hidden layer",
         f"of {recipe['hidden'][0]}, {recipe['steps']} steps of {recipe['batch']}; folds, seeds and sizes are "
