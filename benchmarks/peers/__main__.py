@@ -3,7 +3,6 @@
 import argparse
 import os
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ def main() -> None:
             print("no folder with the peers' checkouts is named: their numbers stay as they are")
             return
         torch.set_num_threads(1)
-        warnings.filterwarnings("ignore", category=FutureWarning)  # theirs, of another torch
         data = results.data_folder("mnist/ and fsdd/") if given.accuracy else None
         if given.speed:
             _speed(given.folder)

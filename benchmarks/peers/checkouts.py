@@ -7,6 +7,7 @@ given other axes.
 import importlib.util
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,8 @@ class Checkouts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # They call functions by names that torch has changed since.
+        warnings.filterwarnings("ignore", module="multibench_fusions|mmf_fusions")
 
     @cached_property
     def multibench(self) -> types.ModuleType | None:

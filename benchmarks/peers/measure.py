@@ -1,5 +1,6 @@
 """Milliseconds, bytes and state of modules that take turns on the same tensors."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ def timed(
     values: (B, D_m) each. The peak is of tensors beside weights and their gradients.
     """
     values = [value.clone().requires_grad_() for value in values]
+    sizes = [value.shape[1] for value in values]
     times: dict[str, list[float]] = {who: [] for who in modules}
     for _ in range(repeats + 1):
         for who, module in modules.items():
@@ -49,13 +51,15 @@ def timed(
             "ms": statistics.median(times[who][1:]),
             "spread": [min(times[who][1:]), max(times[who][1:])],
             "step_bytes": meter.peak,
-            "forward_bytes": _forward_bytes(
-                lambda module=module: module, [value.shape[1] for value in values]
-            ),
+            "forward_bytes": _forward_bytes(functools.partial(_same, module), sizes),
             "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
             "state_bytes": _state(module),
         }
     return found
+
+
+def _same(module: nn.Module) -> nn.Module:
+    return module
 
 
 def _step(module: nn.Module, values: list[Tensor]) -> None:

@@ -37,7 +37,7 @@ def rivals(peers: Checkouts) -> Iterator[Rival]:
 
 
 def _multibench(own: types.ModuleType) -> Iterator[Rival]:
-    def low_rank(options: Any) -> nn.Module:
+    def low_rank(options: Any) -> Any:
         return own.LowRankTensorFusion(SIZES, DIM, options.rank)
 
     def repaired(options: Any) -> nn.Module:
