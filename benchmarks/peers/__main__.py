@@ -59,7 +59,7 @@ def _accuracy(given: argparse.Namespace, data: Path) -> None:
         own["rows"] = []
     own |= {"about": _about(), "costs": accuracy.costs(given.folder, found[0])}
     for row in accuracy.rows(given.folder, found, given.seeds, given.workers, own):
-        own["rows"].append(row)
+        own["rows"].append(row | {"commit": own["about"]["commit"]})
         results.save(NAME, everything | {"accuracy": own})
         print(f"{row['name']}, {row['training']}, {row['fold']}, seed {row['seed']}", flush=True)
     own["rows"].sort(key=lambda row: (row["name"], row["training"], row["fold"], row["seed"]))

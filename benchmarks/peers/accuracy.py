@@ -19,7 +19,6 @@ from benchmarks.peers.adapters import Ours
 from benchmarks.peers.checkouts import Checkouts
 from benchmarks.peers.measure import timed
 from benchmarks.peers.rivals import Rival, rivals
-from benchmarks.results import commit
 from fusion.base import FusionOutput, Learned
 
 # How often each feature is hidden in training.
@@ -73,7 +72,7 @@ def _row(folder: Path, name: str, fold: Fold, seed: int, training: str) -> dict[
     except FloatingPointError as error:
         return own | {"failed": str(error)}
     counts = {"parameters": trained.parameters(), "seconds": trained.seconds}
-    return own | recipe.score(trained, fold.test) | counts | {"commit": commit()}
+    return own | recipe.score(trained, fold.test) | counts
 
 
 @functools.cache

@@ -118,10 +118,8 @@ def _stand_in_for_mmf() -> None:
         return lambda own: own
 
     registry = types.SimpleNamespace(register_fusion=register)
-    chunks = {
-        "get_chunks": None,
-        "get_sizes_list": None,
-    }  # of Block, which is measured as its authors wrote it
+    # Parts of Block, which is measured as its authors wrote it.
+    chunks = dict.fromkeys(("get_chunks", "get_sizes_list"))
     for name in ("mmf", "mmf.common", "mmf.utils"):
         _stand_in(name, {})
     _stand_in("mmf.common.registry", {"registry": registry})
