@@ -11,8 +11,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 import fusion
-from benchmarks.avmnist import folds, recipe
-from benchmarks.avmnist.dataset import DIGESTS
+from benchmarks.avmnist import recipe
+from benchmarks.avmnist.dataset import DIGESTS, SPLITS
 from benchmarks.avmnist.folds import Fold
 from benchmarks.results import about, commit
 from fusion.batch import Batch
@@ -43,7 +43,7 @@ def wanted(names: Sequence[str], seeds: int, results: dict[str, Any]) -> list[tu
         (name, fold, seed)
         for seed in range(seeds)
         for name in names
-        for fold in folds.UNSEEN
+        for fold in SPLITS
         if name != NEIGHBOURS or seed == 0  # nothing is random in neighbours
     ]
     return [key for key in keys if key not in there]
@@ -106,5 +106,5 @@ def _setting() -> dict[str, Any]:
         "recipe": asdict(recipe.RECIPE)
         | shared
         | {"label_smoothing": recipe.SMOOTHING, "sizes": recipe.SIZES},
-        "pairs": {name: DIGESTS[name] for name in folds.UNSEEN},
+        "pairs": dict(DIGESTS),
     }
