@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,13 @@ def data() -> Path:
             pytest.fail("POLYFUSE_TEST_DATA is not set: in CI the tests with real data must run")
         pytest.skip("POLYFUSE_TEST_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    """A Ray of this machine with two CPUs, for all tests of a module."""
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
