@@ -32,8 +32,12 @@ def rows(
     """Train and score each (name, fold, seed); rows come as they are finished."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (found,)) as pool:
-        for task in concurrent.futures.as_completed([pool.submit(_row, *key) for key in wanted]):
-            yield task.result()
+        tasks = [pool.submit(_row, *key) for key in wanted]
+        try:
+            for task in concurrent.futures.as_completed(tasks):
+                yield task.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nobody waits for the others
 
 
 def wanted(names: Sequence[str], seeds: int, results: dict[str, Any]) -> list[tuple[str, str, int]]:
