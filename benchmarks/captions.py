@@ -9,7 +9,6 @@ folds, several times. The set is tiny: differences of a few points mean nothing.
 """
 
 import json
-import tarfile
 import tempfile
 import time
 import warnings
@@ -22,8 +21,8 @@ import torch
 from torch import Tensor
 
 import fusion
+from benchmarks import corpora, plain
 from benchmarks.results import about, footer, main
-from benchmarks.retrieval import MODELS, plain_images, plain_texts
 from fusion import objectives
 from fusion.batch import Batch, MemoryFeed
 from fusion.learner import train
@@ -77,13 +76,12 @@ def measure(data: Path) -> dict[str, Any]:
 def features(data: Path) -> tuple[Tensor, Tensor, np.ndarray]:
     """Photos (84, D), captions (420, E), and the photo each caption belongs to."""
     with tempfile.TemporaryDirectory() as scratch:
-        with tarfile.open(data / "photos" / "coco_captions" / "coco_captions.tar") as tar:
-            tar.extractall(scratch, filter="data")
-        paths = sorted(Path(scratch).rglob("*.jpg"))
+        archive = data / "photos" / "coco_captions" / "coco_captions.tar"
+        paths = corpora.pictures(archive, Path(scratch))
         texts = [json.loads(path.with_suffix(".json").read_text())["captions"] for path in paths]
-        photos = plain_images(paths, data / MODELS / "mobilenet_v2_1.0_224")
+        photos = plain.images(paths, corpora.mobilenet(data)["model"])
     sentences = [sentence for own in texts for sentence in own]
-    captions = plain_texts(sentences, data / MODELS / "all-MiniLM-L6-v2")
+    captions = plain.texts(sentences, corpora.minilm(data)["model"])
     owner = np.repeat(np.arange(len(paths)), [len(own) for own in texts])
     return torch.from_numpy(photos), torch.from_numpy(captions), owner
 

@@ -14,7 +14,6 @@ logistic regression, which is then fitted on both parts: all records that are no
 
 import csv
 import functools
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, train_test_split
@@ -30,8 +28,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fusion
+from benchmarks import corpora
 from benchmarks.results import about, footer, main
-from benchmarks.retrieval import MODELS, through_polyfuse
 from fusion import objectives
 from fusion.batch import Batch, MemoryFeed
 from fusion.learner import train
@@ -85,42 +83,28 @@ def measure(data: Path) -> dict[str, Any]:
 
 
 def photos(data: Path, scratch: Path) -> Labelled:
-    with tarfile.open(data / "photos" / "caltech101" / "caltech101.tar") as tar:
-        tar.extractall(scratch, filter="data")
-    paths = sorted(scratch.rglob("*.jpg"))
-    table = [
-        {"id": f"{n:05d}", "photo": str(path.relative_to(scratch))} for n, path in enumerate(paths)
-    ]
-    encoder = {"name": "transformers", "model": str(data / MODELS / "mobilenet_v2_1.0_224")}
-    vectors, _ = through_polyfuse(scratch, table, "image", "photo", encoder)
-    return Labelled("Caltech-101, MobileNetV2", vectors, numbered([p.parent.name for p in paths]))
+    corpus = corpora.photos(data, scratch)
+    vectors, _ = corpora.embed(scratch, "image", corpus.files, corpora.mobilenet(data))
+    return Labelled("Caltech-101, MobileNetV2", vectors, numbered(corpus.classes))
 
 
 def sounds(data: Path, scratch: Path) -> Labelled:
-    (scratch / "clips").mkdir()
-    clips = pq.read_table(data / "esc10" / "esc10.parquet").sort_by("path").to_pylist()
-    table = []
-    for number, clip in enumerate(clips):
-        name = f"clips/{number:05d}.ogg"
-        (scratch / name).write_bytes(clip["audio"])
-        table.append({"id": f"{number:05d}", "sound": name})
-    encoder = {"name": "yamnet", "weights": str(data / "weights" / "yamnet.safetensors")}
-    vectors, _ = through_polyfuse(scratch, table, "audio", "sound", encoder)
-    folds = np.array([clip["fold"] for clip in clips])
-    return Labelled("ESC-10, YAMNet", vectors, numbered([clip["label"] for clip in clips]), folds)
+    corpus = corpora.sounds(data, scratch)
+    vectors, _ = corpora.embed(scratch, "audio", corpus.files, corpora.yamnet(data))
+    return Labelled("ESC-10, YAMNet", vectors, numbered(corpus.classes), corpus.groups)
 
 
 def questions(data: Path, scratch: Path) -> Labelled:
     with (data / "text" / "banking77" / "banking77.csv").open(encoding="utf-8") as file:
         asked = list(csv.DictReader(file))
-    table = [{"id": f"{n:05d}", "title": row["text"]} for n, row in enumerate(asked)]
-    model = str(data / MODELS / "all-MiniLM-L6-v2")
-    encoder = {"name": "transformers", "model": model, "pooling": "mean"}
-    vectors, _ = through_polyfuse(scratch, table, "text", "title", encoder)
-    return Labelled("Banking77, MiniLM", vectors, numbered([row["label"] for row in asked]))
+    sentences = [row["text"] for row in asked]
+    vectors, _ = corpora.embed(scratch, "text", sentences, corpora.minilm(data))
+    return Labelled(
+        "Banking77, MiniLM", vectors, numbered(np.array([row["label"] for row in asked]))
+    )
 
 
-def numbered(names: list[str]) -> np.ndarray:
+def numbered(names: np.ndarray) -> np.ndarray:
     return np.unique(names, return_inverse=True)[1]
 
 

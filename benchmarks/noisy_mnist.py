@@ -36,7 +36,7 @@ from learning.reduce import reduce
 
 @dataclass(frozen=True)
 class Run:
-    """One row of the page; in closed form without a recipe."""
+    """One row of the page: options of the space and of its objective; in closed form without a recipe."""
 
     options: dict[str, Any]
     objective: dict[str, Any] = field(default_factory=dict)
@@ -54,8 +54,8 @@ RUNS: dict[str, Run] = {
     ),
     "dcca": Run(
         {"dim": 10, "hidden": 1024, "layers": 3},
-        {"ridge": 1e-2},
-        Recipe(steps=2500, batch=500, learning_rate=3e-3, seed=SEED),
+        objective={"ridge": 1e-2},
+        recipe=Recipe(steps=2500, batch=500, learning_rate=3e-3, seed=SEED),
     ),
 }
 TURN, SHIFT = 15, 1  # degrees and pixels by which a training view is moved at most, anew each pass
@@ -91,11 +91,15 @@ def keep(name: str, found: dict[str, Any]) -> None:
 
 def noisy_mnist(folder: Path) -> dict[str, tuple[Batch, np.ndarray]]:
     """train, tune and test: both views as they are, pixels from 0 to 1, and the digits."""
-    images, labels = (
-        idx(folder / "train-images-idx3-ubyte.gz"),
-        idx(folder / "train-labels-idx1-ubyte.gz"),
+    images, labels, *test = (
+        idx(folder / f"{part}-ubyte.gz")
+        for part in (
+            "train-images-idx3",
+            "train-labels-idx1",
+            "t10k-images-idx3",
+            "t10k-labels-idx1",
+        )
     )
-    test = idx(folder / "t10k-images-idx3-ubyte.gz"), idx(folder / "t10k-labels-idx1-ubyte.gz")
     draw = torch.Generator().manual_seed(SEED)
     return {
         "train": pairs(images[:50_000], labels[:50_000], draw),
@@ -174,37 +178,42 @@ class HalfLearner(FusionLearner):
 def one_run(name: str, parts: Mapping[str, tuple[Batch, np.ndarray]]) -> dict[str, Any]:
     """Train one space on the pairs, then classify the features of its turned view."""
     run = RUNS[name]
-    recipe = run.recipe
+    batch = parts["train"][0]
+    started, used = time.perf_counter(), time.process_time()
+    model = trained(name, run, batch)
+    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}
+    passes = run.recipe.steps * run.recipe.batch / len(batch) if run.recipe else 0
+    return {**asdict(run), "epochs": passes, **errors(model, parts), **spent}
+
+
+def trained(name: str, run: Run, batch: Batch) -> Fusion:
     torch.manual_seed(SEED)
     model = fusion.build(name, DIMS, **run.options)
     objective = objectives.build(fusion.FUSIONS[name].objective or "", model, **run.objective)
-    feed = MovedFeed(parts["train"][0], seed=SEED)
-    started, used = time.perf_counter(), time.process_time()
-    if recipe:
-        # Without `train`'s scaling: a pixel of the margin that is hardly ever lit must stay small.
-        learner = HalfLearner(model, objective)
-        fit(learner, feed, recipe, report=lambda point: print(name, point, flush=True))
-        for reduction in objective.closing(model):
-            reduce(reduction, feed.once(1000))
-    else:
+    feed = MovedFeed(batch, seed=SEED)
+    if run.recipe is None:
         train(model, objective, feed, Recipe(batch=1000))
-    spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}
+        return model
+    # Without `train`'s scaling: a pixel of the margin that is hardly ever lit must stay small.
+    learner = HalfLearner(model, objective)
+    fit(learner, feed, run.recipe, report=lambda point: print(name, point, flush=True))
+    for reduction in objective.closing(model):
+        reduce(reduction, feed.once(1000))
+    return model
+
+
+def errors(model: Fusion, parts: Mapping[str, tuple[Batch, np.ndarray]]) -> dict[str, float]:
+    """Percent wrong of the C with the least errors while tuning."""
     features = {part: view(model, batch) for part, (batch, _) in parts.items()}
-    digits = {part: labels for part, (_, labels) in parts.items()}
-    errors = {}
+    found = []
     for c in (0.01, 0.1, 1.0, 10.0, 100.0):
-        classifier = LinearSVC(C=c, dual=False).fit(features["train"], digits["train"])
-        wrong = [(classifier.predict(features[p]) != digits[p]).mean() for p in ("tune", "test")]
-        errors[c] = [100 * float(share) for share in wrong]
-    best = min(errors, key=lambda c: errors[c][0])
-    return {
-        **asdict(run),
-        "epochs": recipe.steps * recipe.batch / len(parts["train"][0]) if recipe else 0,
-        "c": best,
-        "tune": errors[best][0],
-        "test": errors[best][1],
-        **spent,
-    }
+        classifier = LinearSVC(C=c, dual=False).fit(features["train"], parts["train"][1])
+        wrong = {
+            part: 100 * float((classifier.predict(features[part]) != parts[part][1]).mean())
+            for part in ("tune", "test")
+        }
+        found.append({"c": c} | wrong)
+    return min(found, key=lambda row: row["tune"])
 
 
 def view(model: Fusion, batch: Batch) -> np.ndarray:
@@ -232,9 +241,8 @@ def short_runs(batch: Batch) -> dict[str, Any]:
         feed = MemoryFeed(batch.rows(torch.arange(seed * 300, seed * 300 + 2000)), seed=seed)
         recipe = Recipe(steps=30, batch=rows, warmup=5, seed=seed)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", RuntimeWarning
-            )  # of batches that are too small: on purpose
+            # Some batches are too small on purpose: that is what they are warned of.
+            warnings.simplefilter("ignore", RuntimeWarning)
             train(model, objectives.build(name, model), feed, recipe)
         finite += all(bool(t.isfinite().all()) for t in model.state_dict().values())
     return {

@@ -13,26 +13,18 @@ lines of transformers on the same files:
 
 import csv
 import os
-import subprocess
-import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
-import yaml
-from PIL import Image
 from scipy.stats import spearmanr
 
-from benchmarks.results import ROOT, about, footer, main
-from pipeline import Run
-
-MODELS = Path("weights", "hf")
+from benchmarks import corpora, plain
+from benchmarks.results import about, footer, main
 
 
 def measure(data: Path) -> dict[str, Any]:
@@ -55,65 +47,38 @@ def measure(data: Path) -> dict[str, Any]:
 
 def photos(data: Path, scratch: Path) -> list[dict[str, Any]]:
     scratch.mkdir()
-    with tarfile.open(data / "photos" / "caltech101" / "caltech101.tar") as tar:
-        tar.extractall(scratch, filter="data")
-    paths = sorted(scratch.rglob("*.jpg"))
-    table = [
-        {"id": f"{n:05d}", "photo": str(path.relative_to(scratch))} for n, path in enumerate(paths)
-    ]
-    labels = np.array([path.parent.name for path in paths])
-    model = data / MODELS / "mobilenet_v2_1.0_224"
-    encoder = {"name": "transformers", "model": str(model)}
-    ours, seconds = through_polyfuse(scratch, table, "image", "photo", encoder)
+    corpus = corpora.photos(data, scratch)
+    labels = corpus.classes
+    encoder = corpora.mobilenet(data)
+    ours, seconds = corpora.embed(scratch, "image", corpus.files, encoder)
     started = time.perf_counter()
-    plain = plain_images(paths, model)
+    theirs = plain.images([scratch / file for file in corpus.files], encoder["model"])
     shared = {"set": "Caltech-101 photos", "count": len(labels), "measure": "1-NN accuracy"}
     return [
-        shared | {"way": "plain transformers, MobileNetV2", "value": nearest(plain, labels),
+        shared | {"way": "plain transformers, MobileNetV2", "value": nearest(theirs, labels),
                   "seconds": time.perf_counter() - started},
         shared | {"way": "polyfuse, MobileNetV2", "value": nearest(ours, labels),
-                  "seconds": seconds, "lowest_cosine": lowest_cosine(ours, plain)},
+                  "seconds": seconds, "lowest_cosine": lowest_cosine(ours, theirs)},
     ]  # fmt: skip
-
-
-def plain_images(paths: Sequence[Path], model: Path) -> np.ndarray:
-    from transformers import AutoImageProcessor, AutoModel
-
-    processor = AutoImageProcessor.from_pretrained(model)
-    network = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
-    vectors = []
-    for start in range(0, len(paths), 16):
-        pictures = [Image.open(path).convert("RGB") for path in paths[start : start + 16]]
-        with torch.inference_mode():
-            output = network(**processor(pictures, return_tensors="pt"))
-        vectors.append(output.pooler_output.flatten(1).numpy())
-    return np.concatenate(vectors)
 
 
 # -- sounds
 
 
 def sounds(data: Path, scratch: Path) -> list[dict[str, Any]]:
-    (scratch / "clips").mkdir(parents=True)
-    clips = pq.read_table(data / "esc10" / "esc10.parquet").sort_by("path").to_pylist()
-    table = []
-    for number, clip in enumerate(clips):
-        name = f"clips/{number:05d}.ogg"
-        (scratch / name).write_bytes(clip["audio"])
-        table.append({"id": f"{number:05d}", "sound": name})
-    labels = np.array([clip["label"] for clip in clips])
-    folds = np.array([clip["fold"] for clip in clips])
-    yamnet = {"name": "yamnet", "weights": str(data / "weights" / "yamnet.safetensors")}
+    scratch.mkdir()
+    corpus = corpora.sounds(data, scratch)
     rows = []
     for way, encoder in (
-        ("polyfuse, YAMNet", yamnet),
+        ("polyfuse, YAMNet", corpora.yamnet(data)),
         ("polyfuse, logmel-stats", {"name": "logmel-stats"}),
     ):
-        ours, seconds = through_polyfuse(scratch, table, "audio", "sound", encoder)
+        ours, seconds = corpora.embed(scratch, "audio", corpus.files, encoder)
         rows.append({
-            "set": "ESC-10 sounds", "count": len(labels),
+            "set": "ESC-10 sounds", "count": len(corpus.files),
             "measure": "1-NN accuracy, fold 3 among folds 1 and 2",
-            "way": way, "value": nearest(ours, labels, asked=folds == 3), "seconds": seconds,
+            "way": way, "value": nearest(ours, corpus.classes, asked=corpus.groups == 3),
+            "seconds": seconds,
         })  # fmt: skip
     return rows
 
@@ -127,12 +92,10 @@ def captions(data: Path, scratch: Path) -> list[dict[str, Any]]:
         pairs = [row for row in csv.DictReader(file) if row["split"] == "dev"]
     sentences = sorted({row[side] for row in pairs for side in ("sentence1", "sentence2")})
     place = {sentence: n for n, sentence in enumerate(sentences)}
-    table = [{"id": f"{n:05d}", "title": sentence} for n, sentence in enumerate(sentences)]
-    model = data / MODELS / "all-MiniLM-L6-v2"
-    encoder = {"name": "transformers", "model": str(model), "pooling": "mean"}
-    ours, seconds = through_polyfuse(scratch, table, "text", "title", encoder)
+    encoder = corpora.minilm(data)
+    ours, seconds = corpora.embed(scratch, "text", sentences, encoder)
     started = time.perf_counter()
-    plain = plain_texts(sentences, model)
+    theirs = plain.texts(sentences, encoder["model"])
     plain_seconds = time.perf_counter() - started
     left, right = (
         np.array([place[row[side]] for row in pairs]) for side in ("sentence1", "sentence2")
@@ -145,63 +108,14 @@ def captions(data: Path, scratch: Path) -> list[dict[str, Any]]:
 
     shared = {"set": "STS caption pairs", "count": len(pairs), "measure": "Spearman"}
     return [
-        shared | {"way": "plain transformers, MiniLM", "value": correlation(plain),
+        shared | {"way": "plain transformers, MiniLM", "value": correlation(theirs),
                   "seconds": plain_seconds},
         shared | {"way": "polyfuse, MiniLM", "value": correlation(ours), "seconds": seconds,
-                  "lowest_cosine": lowest_cosine(ours, plain)},
+                  "lowest_cosine": lowest_cosine(ours, theirs)},
     ]  # fmt: skip
 
 
-def plain_texts(sentences: Sequence[str], model: Path) -> np.ndarray:
-    from transformers import AutoModel, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
-    vectors = []
-    for start in range(0, len(sentences), 32):
-        batch = tokenizer(
-            list(sentences[start : start + 32]), padding=True, truncation=True, max_length=256,
-            return_tensors="pt",
-        )  # fmt: skip
-        with torch.inference_mode():
-            states = network(**batch).last_hidden_state  # (B, T, D)
-        mask = batch["attention_mask"][..., None].float()
-        vectors.append(((states * mask).sum(1) / mask.sum(1)).numpy())
-    return np.concatenate(vectors)
-
-
 # -- both
-
-
-def through_polyfuse(
-    scratch: Path,
-    table: Sequence[Mapping[str, str]],
-    kind: str,
-    column: str,
-    encoder: Mapping[str, Any],
-) -> tuple[np.ndarray, float]:
-    """A table -> `polyfuse run` -> (N, D) vectors in the table's order, and the seconds it took."""
-    with (scratch / "records.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    config = {
-        "source": {"path": "records.csv", "id": "id"},
-        "modalities": {"it": {"kind": kind, "column": column, "encoder": dict(encoder)}},
-        "output": f"runs/{encoder['name']}",
-        "precision": "fp32",  # as the plain program
-    }
-    (scratch / "run.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "jobs.cli", "run", str(scratch / "run.yaml")]
-    subprocess.run(command, check=True, cwd=ROOT)
-    seconds = time.perf_counter() - started
-    record_ids, vectors = Run(scratch / config["output"]).vectors("it")
-    order = {record_id: row for row, record_id in enumerate(record_ids)}
-    vectors = vectors[[order[row["id"]] for row in table]]
-    if np.isnan(vectors).any():
-        sys.exit(f"{int(np.isnan(vectors).any(axis=1).sum())} records of {scratch.name} failed")
-    return vectors, seconds
 
 
 def nearest(vectors: np.ndarray, labels: np.ndarray, asked: np.ndarray | None = None) -> float:

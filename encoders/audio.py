@@ -53,10 +53,13 @@ class TransformersAudio:
     def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
         self._plan = _Plan.read(options)
         plan = self._plan
-        model = backbone.load(plan.folder, precision=precision, device=device, pooling=plan.pooling)
         self.identity = plan.identity()
         self.dim = self.identity.dim
-        self.module = backbone.Backbone(model, "audio", plan.outline, pooling=plan.pooling).eval()
+        self.module = backbone.build(
+            plan.folder, "audio", plan.outline,
+            pooling=plan.pooling, precision=precision, device=device,
+        )  # fmt: skip
+        model = self.module.model
         self._frames: Any = getattr(model, "_get_feat_extract_output_lengths", None)
         if plan.front.raw and self._frames is None:
             raise ValueError(f"{type(model).__name__} does not say how many frames it makes")
@@ -205,19 +208,15 @@ class _Plan:
 
     def identity(self) -> Identity:
         """What these settings make comparable."""
-        return Identity(
-            encoder="transformers",
-            dim=self.outline.dims[self.pooling],
-            weights=checkpoint.weights_digest(self.folder),
-            settings={
-                "kind": "audio",
-                "architecture": checkpoint.fingerprint(self.folder, "config.json"),
-                "preprocessing": checkpoint.settings(
-                    self.folder, "processor_config.json", "preprocessor_config.json"
-                ),
-                "pooling": self.pooling,
-                "rate": self.front.rate,
-                "window": self.front.window / self.front.rate,
-                "tail": "kept, weighted by duration",
-            },
+        return backbone.identity(
+            self.folder,
+            "audio",
+            self.outline,
+            pooling=self.pooling,
+            preprocessing=checkpoint.settings(
+                self.folder, "processor_config.json", "preprocessor_config.json"
+            ),
+            rate=self.front.rate,
+            window=self.front.window / self.front.rate,
+            tail="kept, weighted by duration",
         )

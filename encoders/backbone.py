@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encoders import pooling
+from encoders import checkpoint, pooling
+from encoders.base import Identity
 from encoders.checkpoint import quiet
 from encoders.precision import dtype_of
 
@@ -169,6 +170,38 @@ class Backbone(nn.Module):
     def finish(self, vectors: Tensor) -> Tensor:
         """(B, D) averages -> what the encoder gives: of unit length where that is asked for."""
         return nn.functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+
+def build(
+    folder: Path,
+    kind: str,
+    outline: Outline,
+    *,
+    pooling: str,
+    precision: str,
+    device: str,
+    normalize: bool = False,
+) -> Backbone:
+    """The model in `folder` with its pooling, ready for inference; raises as `load` does."""
+    model = load(folder, precision=precision, device=device, pooling=pooling)
+    return Backbone(model, kind, outline, pooling=pooling, normalize=normalize).eval()
+
+
+def identity(
+    folder: Path, kind: str, outline: Outline, *, pooling: str, **settings: Any
+) -> Identity:
+    """What makes vectors of the model in `folder` comparable; settings: those of its preprocessing."""
+    return Identity(
+        encoder="transformers",
+        dim=outline.dims[pooling],
+        weights=checkpoint.weights_digest(folder),
+        settings={
+            "kind": kind,
+            "architecture": checkpoint.fingerprint(folder, "config.json"),
+            "pooling": pooling,
+        }
+        | settings,
+    )
 
 
 def load(folder: Path, *, precision: str, device: str, pooling: str) -> Any:

@@ -60,10 +60,11 @@ class TransformersImage:
         shape = self._processor.shape
         outline = _outline(folder, shape)
         how = outline.choose(options.pooling)
-        model = backbone.load(folder, precision=precision, device=device, pooling=how)
         self.identity = _identity(folder, outline, how)
         self.dim = self.identity.dim
-        self.module = backbone.Backbone(model, "image", outline, pooling=how).eval()
+        self.module = backbone.build(
+            folder, "image", outline, pooling=how, precision=precision, device=device
+        )
         self._device = device
 
     @classmethod
@@ -168,16 +169,5 @@ def _outline(folder: Path, shape: tuple[int, ...]) -> backbone.Outline:
 
 
 def _identity(folder: Path, outline: backbone.Outline, how: str) -> Identity:
-    return Identity(
-        encoder="transformers",
-        dim=outline.dims[how],
-        weights=checkpoint.weights_digest(folder),
-        settings={
-            "kind": "image",
-            "architecture": checkpoint.fingerprint(folder, "config.json"),
-            "preprocessing": checkpoint.settings(
-                folder, "processor_config.json", "preprocessor_config.json"
-            ),
-            "pooling": how,
-        },
-    )
+    preprocessing = checkpoint.settings(folder, "processor_config.json", "preprocessor_config.json")
+    return backbone.identity(folder, "image", outline, pooling=how, preprocessing=preprocessing)

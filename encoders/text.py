@@ -71,12 +71,12 @@ class TransformersText:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._plan = _Plan.read(options)
         plan = self._plan
-        model = backbone.load(plan.folder, precision=precision, device=device, pooling=plan.pooling)
         self.identity = plan.identity()
         self.dim = self.identity.dim
-        self.module = backbone.Backbone(
-            model, "text", plan.outline, pooling=plan.pooling, normalize=plan.normalize
-        ).eval()
+        self.module = backbone.build(
+            plan.folder, "text", plan.outline, pooling=plan.pooling,
+            precision=precision, device=device, normalize=plan.normalize,
+        )  # fmt: skip
         self._device = device
 
     @classmethod
@@ -189,19 +189,15 @@ class _Plan:
 
     def identity(self) -> Identity:
         """What these settings make comparable."""
-        return Identity(
-            encoder="transformers",
-            dim=self.outline.dims[self.pooling],
-            weights=checkpoint.weights_digest(self.folder),
-            settings={
-                "kind": "text",
-                "architecture": checkpoint.fingerprint(self.folder, "config.json"),
-                "tokenizer": checkpoint.fingerprint(self.folder, *_TOKENIZER_FILES),
-                "pooling": self.pooling,
-                "max_length": self.max_length,
-                "long": "chunk" if self.chunked else "truncate",
-                "normalize": self.normalize,
-            },
+        return backbone.identity(
+            self.folder,
+            "text",
+            self.outline,
+            pooling=self.pooling,
+            tokenizer=checkpoint.fingerprint(self.folder, *_TOKENIZER_FILES),
+            max_length=self.max_length,
+            long="chunk" if self.chunked else "truncate",
+            normalize=self.normalize,
         )
 
 

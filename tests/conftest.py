@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,19 @@ def data() -> Path:
             pytest.fail("POLYFUSE_TEST_DATA is not set: in CI the tests with real data must run")
         pytest.skip("POLYFUSE_TEST_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    """A Ray of this machine with two CPUs, for all tests of a module."""
+    import ray
+
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes on indexes that were checked go to this test's folder, not to the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

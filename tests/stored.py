@@ -1,12 +1,15 @@
-"""Small runs written straight to disk, without encoders or Ray: for tests of index, search, export."""
+"""Small runs written straight to disk, without Ray: for tests of index, search, export."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
+from corpus import picture
 
+import encoders
 import fusion
+from encoders.media import Limits, decode
 from pipeline import schemas
 from pipeline.config import RunConfig
 from pipeline.fuse import identify
@@ -14,6 +17,11 @@ from pipeline.index.build import build_index
 from pipeline.index.jobs import wanted
 from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.store import Snapshot, publish_snapshot, write_part
+
+MEDIA = {
+    "image": {"kind": "image", "encoder": {"name": "pixels", "size": 4}},
+    "text": {"kind": "text", "encoder": {"name": "hashed-ngrams"}},
+}
 
 
 def write_run(
@@ -136,3 +144,20 @@ def index_all(snapshot: Snapshot, saved: SavedRun, **options) -> None:
             identities=job.identities,
             threads=1,
         )
+
+
+def write_media(run: Path) -> tuple[list[bytes], list[str]]:
+    """A run of sixty pictures and texts through real encoders, indexed; every fourth has no text."""
+    rng = np.random.default_rng(0)
+    pictures = [picture(rng) for _ in range(60)]
+    colours = ["red", "green", "blue", "grey", "black"]
+    texts = [f"a {colours[i % 5]} thing called {i}" for i in range(60)]
+    saved = save_config(run, MEDIA)
+    items = {"image": [decode(raw, "image", Limits()) for raw in pictures], "text": texts}
+    features = {}
+    for feature in saved.config.features():
+        encoder = encoders.build(feature.encoder)
+        features[feature.name] = encoder.encode(encoder.prepare(items[feature.name])).astype("f4")
+    features["text"][::4] = np.nan
+    index_all(write_run(run, features, {"n": list(range(60))}, concat=True), saved)
+    return pictures, texts

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -205,15 +204,8 @@ def run(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("two_cpus")
 def test_one_command_ranks_them_and_goes_on_where_it_stopped(run):
     models = ["sum", {"name": "tucker", "hidden": 2000}]
     board, folder = compare(a_config(run, models=models, memory="100MB"))

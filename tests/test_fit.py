@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 import torch
 import yaml
 from corpus import picture, tone, write_corpus
+from processes import descendants
 from safetensors.torch import load_file
 
 from pipeline import config as configuration
@@ -30,16 +30,9 @@ from pipeline.status import read_status
 from pipeline.store import Snapshot
 from pipeline.verify import verify
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = {"steps": 40, "evaluate": 10, "batch": 16}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def settings(folder: Path, **changes) -> Path:
@@ -261,19 +254,6 @@ def kill_in_training(pid: int, folder: Path, name: str, ended) -> bool:
                     return True
         time.sleep(0.01)
     return False
-
-
-def descendants(pid: int) -> list[tuple[int, str]]:
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        children = Path(f"/proc/{parent}/task/{parent}/children")
-        for child in children.read_text().split() if children.exists() else ():
-            line = Path(f"/proc/{child}/cmdline")
-            text = line.read_bytes().replace(b"\0", b" ").decode() if line.exists() else ""
-            found.append((int(child), text))
-            queue.append(int(child))
-    return found
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 from corpus import part_bytes
 
 from encoders.media.errors import Reason
@@ -16,17 +15,10 @@ from pipeline import config as configuration
 from pipeline.run import Options, run
 from pipeline.verify import verify
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 KINDS = ("image", "audio", "video")
 FEATURES = {"image": ["image"], "audio": ["audio"], "video": ["video.frames", "video.sound"]}
 VECTORS = Options(("extract", "fuse"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def listed(manifest: Path) -> list[dict[str, str]]:

@@ -14,13 +14,9 @@ from pipeline.index import engine, ladder, manifests
 from pipeline.index.build import verify_index
 from pipeline.index.opening import open_index
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 D = 32
 N = 20_000
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def clustered(count, dim, seed=0):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from corpus import part_bytes, write_corpus
+from processes import descendants
 
 from pipeline.verify import verify
 
@@ -23,24 +24,6 @@ def start(config: Path) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
-
-
-def descendants(pid: int) -> list[tuple[int, str]]:
-    """(pid, command line) of all processes below this one."""
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        children = Path(f"/proc/{parent}/task/{parent}/children")
-        for child in children.read_text().split() if children.exists() else ():
-            line = Path(f"/proc/{child}/cmdline")
-            found.append(
-                (
-                    int(child),
-                    line.read_bytes().replace(b"\0", b" ").decode() if line.exists() else "",
-                )
-            )
-            queue.append(int(child))
-    return found
 
 
 def kill(process: subprocess.Popen, what: str) -> bool:

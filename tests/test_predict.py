@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 import yaml
 from corpus import write_corpus
@@ -26,15 +25,8 @@ from pipeline.predict import predict
 from pipeline.results import Run
 from pipeline.run import Options, run
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 SHORT = {"steps": 60, "evaluate": 20, "batch": 16}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def corpus(folder, records, seed=0, **changes):

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 import transformers
 import yaml
@@ -150,13 +149,6 @@ def test_a_setting_is_kept_until_its_encoder_or_precision_changes(tiny, tmp_path
     assert [feature.name for feature in unsettled(changed, first)] == ["title"]
     exact = describe(config.model_copy(update={"precision": "fp32"}), first.settings)
     assert [feature.name for feature in unsettled(exact, first)] == ["title"]
-
-
-@pytest.fixture(scope="module")
-def two_cpus():
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.ray

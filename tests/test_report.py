@@ -3,21 +3,13 @@
 import html.parser
 
 import pytest
-import ray
 from corpus import write_corpus
 
 from jobs.report import write_report
 from pipeline import config
 from pipeline.run import Options, run
 
-pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 
 
 class Text(html.parser.HTMLParser):

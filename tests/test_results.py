@@ -17,8 +17,7 @@ N = 250
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def run(tmp_path, own_cache):
     rng = np.random.default_rng(0)
     image = rng.normal(size=(N, 6)).astype("f4")
     image[::7] = np.nan

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import ray
 from corpus import part_bytes, picture, write_corpus
 
 from pipeline import config as configuration
@@ -19,14 +18,7 @@ from pipeline.run import Options, retry, run
 from pipeline.status import read_status
 from pipeline.verify import verify
 
-pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 
 
 @pytest.fixture(scope="module")

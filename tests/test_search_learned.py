@@ -28,6 +28,7 @@ from pipeline.models import WEIGHTS, Record
 from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.search.searcher import Searcher
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 DIMS = {"image": 8, "sound": 6, "text": 12}
 MODELS = {
     "joint": {"name": "cca", "dim": 4},
@@ -99,11 +100,6 @@ def run(tmp_path_factory):
     price = {"price": np.random.default_rng(1).random(N).tolist()}
     write_learned(folder, config, matrices, price)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def numbers(hits):

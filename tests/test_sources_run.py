@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 
 import encoders
 from encoders.base import EncoderSpec
@@ -22,15 +21,8 @@ from pipeline.run import Options, run
 from pipeline.saved import load_saved
 from pipeline.verify import verify
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 PHOTOS = 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def finish(folder: Path, source: dict, modalities: dict, stages=("extract",), **settings) -> Path:

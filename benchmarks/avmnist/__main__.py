@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.avmnist import folds, measure, page, picture, retrieval
+from benchmarks.avmnist.dataset import SPLITS
 from benchmarks.results import RESULTS, data_folder, load, parser, save, write_page
 
 
@@ -30,11 +31,11 @@ def main() -> None:
 def fill(given: argparse.Namespace) -> None:
     """Add what is missing; a run that is stopped goes on where it was."""
     data = data_folder("mnist/ and fsdd/")
-    results = measure.earlier(load("avmnist"))
+    results = measure.earlier(load("avmnist"), measure.setting())
     if given.again:
         results["rows"] = [row for row in results["rows"] if row["name"] not in given.only]
     cache = given.cache or Path(tempfile.gettempdir(), "polyfuse-avmnist")
-    found = folds.load(data, cache)
+    found = folds.load(data, cache, SPLITS)
     wanted = measure.wanted(given.only, given.seeds, results)
     for number, row in enumerate(measure.rows(found, wanted, given.workers), start=1):
         results = measure.merged(results, row)
@@ -44,7 +45,7 @@ def fill(given: argparse.Namespace) -> None:
         )
     there = {row["fold"] for row in results.get("retrieval", [])}
     for fold in found:
-        if given.retrieval and fold.name not in there:
+        if given.retrieval and fold.name in folds.UNSEEN and fold.name not in there:
             rows = [*results.get("retrieval", []), retrieval.measure(fold)]
             results = results | measure.this_run() | {"retrieval": rows}
             save("avmnist", results, indent=None)

@@ -11,8 +11,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 import fusion
-from benchmarks.avmnist import folds, recipe
-from benchmarks.avmnist.dataset import DIGESTS
+from benchmarks.avmnist import recipe
+from benchmarks.avmnist.dataset import DIGESTS, SPLITS
 from benchmarks.avmnist.folds import Fold
 from benchmarks.results import about, commit
 from fusion.batch import Batch
@@ -39,8 +39,11 @@ def rows(
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (found,)) as pool:
         tasks = [pool.submit(_task, row or _row, *key) for key in wanted]
-        for task in concurrent.futures.as_completed(tasks):
-            yield task.result()
+        try:
+            for task in concurrent.futures.as_completed(tasks):
+                yield task.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error nobody waits for the others
 
 
 def wanted(names: Sequence[str], seeds: int, results: dict[str, Any]) -> list[tuple[str, str, int]]:
@@ -50,7 +53,7 @@ def wanted(names: Sequence[str], seeds: int, results: dict[str, Any]) -> list[tu
         (name, fold, seed)
         for seed in range(seeds)
         for name in names
-        for fold in folds.UNSEEN
+        for fold in SPLITS
         if name != NEIGHBOURS or seed == 0  # nothing is random in neighbours
     ]
     return [key for key in keys if key not in there]
@@ -89,10 +92,10 @@ def _posterior(train: Batch, test: Batch, name: str) -> torch.Tensor:
     return (shares * 50 + 0.5) / (50 + 5)
 
 
-def earlier(results: dict[str, Any]) -> dict[str, Any]:
-    """What earlier calls found, where it was with the same recipe on the same pairs."""
-    wanted = json.loads(json.dumps(setting()))
-    same = bool(results) and all(results[key] == value for key, value in wanted.items())
+def earlier(results: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:
+    """What earlier calls found, where it was in the same setting."""
+    wanted = json.loads(json.dumps(setting))
+    same = bool(results) and all(results.get(key) == value for key, value in wanted.items())
     return results if same else {"rows": []}
 
 
@@ -117,5 +120,5 @@ def setting() -> dict[str, Any]:
         "recipe": asdict(recipe.RECIPE)
         | shared
         | {"label_smoothing": recipe.SMOOTHING, "sizes": recipe.SIZES},
-        "pairs": {name: DIGESTS[name] for name in folds.UNSEEN},
+        "pairs": dict(DIGESTS),
     }

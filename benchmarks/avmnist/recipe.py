@@ -49,7 +49,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "mutan": {"hidden": 64},
     "block": {"chunks": 4, "size": 16},
     "block-tucker": {"chunks": 4, "size": 16},
-    "mbt": {"width": 32, "layers": 1},
+    "mbt": {"width": 32},
     "cross-attention": {"width": 32, "layers": 1},
     "decision-mean": {"hidden": DIM},
     "decision-product": {"hidden": DIM},

@@ -54,7 +54,8 @@ def _accuracy(given: argparse.Namespace, data: Path) -> None:
     """Add what is missing; a run that is stopped goes on where it was."""
     found = folds.load(data, given.cache or Path(tempfile.gettempdir(), "polyfuse-avmnist"))
     everything = results.load(NAME)
-    own = avmnist.earlier(everything.get("accuracy", {})) | avmnist.setting()
+    setting = accuracy.setting(given.folder)
+    own = avmnist.earlier(everything.get("accuracy", {}), setting) | setting
     if given.again:
         own["rows"] = []
     own |= {"about": _about(), "costs": accuracy.costs(given.folder, found[0])}

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.avmnist import measure, recipe
-from benchmarks.avmnist.folds import DIMS, Fold
+from benchmarks.avmnist.dataset import DIGESTS
+from benchmarks.avmnist.folds import DIMS, UNSEEN, Fold
 from benchmarks.peers.adapters import Ours
 from benchmarks.peers.checkouts import Checkouts
 from benchmarks.peers.measure import timed
@@ -42,6 +43,15 @@ class Theirs(Learned):
     def fuse(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
         """values[name]: (B, D_name) -> vector (B, dim)."""
         return FusionOutput(self.theirs([values[name] for name in self.dims]))
+
+
+def setting(folder: Path) -> dict[str, Any]:
+    """What numbers must share to be compared: as for ours, without the sizes of operators no peer has."""
+    names = {rival.ours for rival in _rivals(folder).values()}
+    common = measure.setting()["recipe"]
+    sizes = {name: own for name, own in common["sizes"].items() if name in names}
+    pairs = {name: DIGESTS[name] for name in UNSEEN}
+    return {"recipe": common | {"sizes": sizes}, "pairs": pairs}
 
 
 def rows(

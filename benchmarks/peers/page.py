@@ -122,7 +122,8 @@ def _by_training(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[st
 def _ours(recipe: Mapping[str, Any], seeds: set[int]) -> dict[str, Line]:
     """Our rows of the same recipe and seeds."""
     own = shared.load("avmnist")
-    if own.get("recipe") != recipe:
+    sizes = {name: own["recipe"]["sizes"].get(name) for name in recipe["sizes"]}
+    if own["recipe"] | {"sizes": sizes} != recipe:
         return {}
     rows = [row for row in own["rows"] if row["seed"] in seeds]
     return {line.name: line for line in avmnist.lines({"rows": rows})}

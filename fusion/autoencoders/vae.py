@@ -1,9 +1,9 @@
 """Variational autoencoder over any subset of features, with the joint posterior of your choice."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from fusion.operators.probabilistic import JOINTS, Probabilistic
+from fusion.operators.probabilistic import JOINTS, ExpertOptions, Probabilistic
 
 
 class VAE(Probabilistic):
@@ -18,11 +18,9 @@ class VAE(Probabilistic):
     """
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(ExpertOptions):
         """dim: length of the code. hidden: widths of the encoders. posterior: poe | moe | mopoe."""
 
-        dim: int = 128
-        hidden: list[int] = field(default_factory=lambda: [256])
         posterior: str = "poe"
 
         def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """One class of several per record: a linear or small head with calibrated probabilities."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,22 +8,18 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from fusion.base import Fusion
-from fusion.batch import Batch
-from fusion.objectives.head import Head, expected
+from fusion.objectives.calibrated import Calibrated
+from fusion.objectives.head import expected
 from fusion.objectives.prediction import Prediction
-from fusion.presence import anything
 from learning.calibration import temperature
 
 
-class Classify(Head):
+class Classify(Calibrated):
     """Cross entropy of softmax(network(vector)); targets (B,) class numbers, -1 where unknown.
 
     A record without any feature gets the frequencies of the classes. Probabilities are
     softmax(logits / T), T fitted on the validation part.
     """
-
-    class_weights: Tensor
-    temperature: Tensor
 
     @dataclass(frozen=True)
     class Options:
@@ -40,14 +36,16 @@ class Classify(Head):
         label_smoothing: float = 0.0
 
     def __init__(self, fusion: Fusion, options: Options) -> None:
-        super().__init__(fusion, options.classes, hidden=options.hidden, dropout=options.dropout)
+        super().__init__(
+            fusion,
+            options.classes,
+            hidden=options.hidden,
+            dropout=options.dropout,
+            class_weights=options.class_weights,
+        )
         if not 0 <= options.label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected 0 <= share < 1, got {options}")
-        self.classes = options.classes
         self.label_smoothing = options.label_smoothing
-        self.balanced = options.class_weights == "balanced"
-        self.register_buffer("class_weights", weights(options.class_weights, options.classes))
-        self.register_buffer("temperature", torch.ones(()))
 
     def losses(
         self,
@@ -71,19 +69,15 @@ class Classify(Head):
         total = torch.where(wanted >= 0, self.class_weights[wanted], 0).sum()
         return {"classify": each.sum() / torch.where(total > 0, total, 1)}
 
-    def calibrate(self, fusion: Fusion, batches: Iterable[Batch]) -> None:
-        """Fit T."""
-        found = self.outcomes(fusion, batches)
-        if found is not None:
-            self.temperature.copy_(temperature(*found))
+    def fitted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """T."""
+        return temperature(logits, targets)
 
     def predict(
         self, fusion: Fusion, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Prediction:
         """values (B,): the likeliest class; probabilities (B, classes)."""
-        logits = self.raw(fusion, features, present)
-        there = anything(present)[:, None]
-        probabilities = torch.where(there, logits / self.temperature, logits).softmax(dim=1)
+        probabilities = self.calibrated(fusion, features, present).softmax(dim=1)
         return Prediction(probabilities.argmax(dim=1), probabilities)
 
     def columns(self, targets: Tensor) -> Tensor:
@@ -107,22 +101,3 @@ class Classify(Head):
                 f"got {int(wrong[0])}"
             )
         return wanted
-
-
-def weights(given: Sequence[float] | str, classes: int) -> Tensor:
-    """(classes,): the given weights; ones where there are none, or "balanced" until data is seen.
-
-    Raises:
-        ValueError: another word, another number of weights, or one that is not positive.
-    """
-    if isinstance(given, str):
-        if given != "balanced":
-            raise ValueError(f'class_weights: expected "balanced" or numbers, got {given!r}')
-        return torch.ones(classes)
-    if not given:
-        return torch.ones(classes)
-    if len(given) != classes or not all(weight > 0 for weight in given):
-        raise ValueError(
-            f"class_weights: expected {classes} numbers > 0, got {len(given)}: {list(given)}"
-        )
-    return torch.tensor(list(given), dtype=torch.float32)

@@ -1,6 +1,6 @@
 """Any number of labels per record: one calibrated yes or no each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,23 +8,18 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fusion.base import Fusion
-from fusion.batch import Batch
-from fusion.objectives.classify import weights
-from fusion.objectives.head import Head, expected
+from fusion.objectives.calibrated import Calibrated
+from fusion.objectives.head import expected
 from fusion.objectives.prediction import Prediction
-from fusion.presence import anything
 from learning.calibration import temperatures
 
 
-class Multilabel(Head):
+class Multilabel(Calibrated):
     """Binary cross entropy of sigmoid(network(vector)); targets (B, classes) 0, 1 or NaN: unknown.
 
     A record without any feature gets the frequency of each label. Probabilities are
     sigmoid(logit_k / T_k), T_k fitted on the validation part; a label is given from 0.5 on.
     """
-
-    class_weights: Tensor
-    temperature: Tensor
 
     @dataclass(frozen=True)
     class Options:
@@ -40,11 +35,14 @@ class Multilabel(Head):
         class_weights: tuple[float, ...] | str = ()
 
     def __init__(self, fusion: Fusion, options: Options) -> None:
-        super().__init__(fusion, options.classes, hidden=options.hidden, dropout=options.dropout)
-        self.classes = options.classes
-        self.balanced = options.class_weights == "balanced"
-        self.register_buffer("class_weights", weights(options.class_weights, options.classes))
-        self.register_buffer("temperature", torch.ones(options.classes))
+        super().__init__(
+            fusion,
+            options.classes,
+            hidden=options.hidden,
+            dropout=options.dropout,
+            class_weights=options.class_weights,
+            temperatures=(options.classes,),
+        )
 
     def losses(
         self,
@@ -64,19 +62,15 @@ class Multilabel(Head):
         )
         return {"multilabel": torch.where(known, each, 0).sum() / known.sum().clamp_min(1)}
 
-    def calibrate(self, fusion: Fusion, batches: Iterable[Batch]) -> None:
-        """Fit T_k for every label."""
-        found = self.outcomes(fusion, batches)
-        if found is not None:
-            self.temperature.copy_(temperatures(*found))
+    def fitted(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """T_k of every label."""
+        return temperatures(logits, targets)
 
     def predict(
         self, fusion: Fusion, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Prediction:
         """values (B, classes) bool; probabilities (B, classes)."""
-        logits = self.raw(fusion, features, present)
-        there = anything(present)[:, None]
-        probabilities = torch.where(there, logits / self.temperature, logits).sigmoid()
+        probabilities = self.calibrated(fusion, features, present).sigmoid()
         return Prediction(probabilities >= 0.5, probabilities)
 
     def columns(self, targets: Tensor) -> Tensor:

@@ -1,17 +1,16 @@
 """FiLM: the other features scale and shift one of them, coordinate by coordinate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from fusion.base import FusionOutput, Learned
+from fusion.base import FusionOutput
+from fusion.directed import Directed
 from fusion.per_feature import linear
 from fusion.presence import masked_sum, stacked
-from fusion.target import others, target_of
 
 
-class FiLM(Learned):
+class FiLM(Directed):
     """h = (1 + sum_m gamma_m) * u_t + sum_m beta_m, m the present features but the target t.
 
     u_t = W_t x_t + b_t,  gamma_m = G_m x_m + g_m,  beta_m = B_m x_m + c_m.
@@ -22,23 +21,10 @@ class FiLM(Learned):
     vector form, Jayakumar et al., ICLR 2020.
     """
 
-    extensible = True
-
-    @dataclass(frozen=True)
-    class Options:
-        """dim: length of the fused vector. target: the feature that is modulated; the first by name."""
-
-        dim: int = 128
-        target: str | None = None
-
-    def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        options = options or FiLM.Options()
-        target = target_of(dims, options.target)
-        # Named for good: a feature that is added later must not become the target.
-        super().__init__(dims, options.dim, replace(options, target=target))
-        self.target = target
-        self.shift = linear(dims, options.dim)  # u_t for the target
-        self.scale = linear(others(dims, target), options.dim)
+    def __init__(self, dims: Mapping[str, int], options: Directed.Options | None = None) -> None:
+        super().__init__(dims, options)
+        self.shift = linear(dims, self.dim)  # u_t for the target
+        self.scale = linear(self.others, self.dim)
         for name in self.scale:
             nn.init.zeros_(self.scale[name].weight)
             nn.init.zeros_(self.scale[name].bias)

@@ -1,9 +1,8 @@
 """Mixture of experts: every present feature alone could have made the vector."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from fusion.operators.probabilistic import Probabilistic
+from fusion.operators.probabilistic import ExpertOptions, Probabilistic
 
 
 class MoE(Probabilistic):
@@ -14,12 +13,7 @@ class MoE(Probabilistic):
     mean and log-variance. weights: 1/|P|. Shi, Siddharth, Paige and Torr, NeurIPS 2019.
     """
 
-    @dataclass(frozen=True)
-    class Options:
-        """dim: length of the fused vector. hidden: widths of the layers of each feature's encoder."""
+    Options = ExpertOptions
 
-        dim: int = 128
-        hidden: list[int] = field(default_factory=lambda: [256])
-
-    def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        super().__init__(dims, options or MoE.Options(), "moe")
+    def __init__(self, dims: Mapping[str, int], options: ExpertOptions | None = None) -> None:
+        super().__init__(dims, options or ExpertOptions(), "moe")

@@ -1,9 +1,8 @@
 """Mixture of products of experts: every subset of the present features could have made the vector."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from fusion.operators.probabilistic import Probabilistic
+from fusion.operators.probabilistic import ExpertOptions, Probabilistic
 
 
 class MoPoE(Probabilistic):
@@ -18,12 +17,7 @@ class MoPoE(Probabilistic):
         ValueError: more than 10 features.
     """
 
-    @dataclass(frozen=True)
-    class Options:
-        """dim: length of the fused vector. hidden: widths of the layers of each feature's encoder."""
+    Options = ExpertOptions
 
-        dim: int = 128
-        hidden: list[int] = field(default_factory=lambda: [256])
-
-    def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        super().__init__(dims, options or MoPoE.Options(), "mopoe")
+    def __init__(self, dims: Mapping[str, int], options: ExpertOptions | None = None) -> None:
+        super().__init__(dims, options or ExpertOptions(), "mopoe")

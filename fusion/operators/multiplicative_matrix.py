@@ -1,19 +1,18 @@
 """Multiplicative interaction, matrix form: the other features generate a matrix that maps one of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from fusion.base import FusionOutput, Learned
+from fusion.base import FusionOutput
 from fusion.bilinear_form import BilinearForm
 from fusion.compaction import only
+from fusion.directed import Directed
 from fusion.per_feature import PerFeature, linear
 from fusion.presence import masked_sum, stacked
-from fusion.target import others, target_of
 
 
-class MultiplicativeMatrix(Learned):
+class MultiplicativeMatrix(Directed):
     """h_k = sum_m x_m^T W_mk x_t + sum_n (U_n x_n + b_n)_k, t the target, m the others, n all of them.
 
     For two features x_1^T W x_2 + x_1^T U + V x_2 + b. Any number of features: the matrices that the
@@ -22,26 +21,13 @@ class MultiplicativeMatrix(Learned):
     Multiplicative Interactions and Where to Find Them, ICLR 2020.
     """
 
-    extensible = True
-
-    @dataclass(frozen=True)
-    class Options:
-        """dim: length of the fused vector. target: the feature that is mapped; the first by name."""
-
-        dim: int = 128
-        target: str | None = None
-
-    def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        options = options or MultiplicativeMatrix.Options()
-        target = target_of(dims, options.target)
-        # Named for good: a feature that is added later must not become the target.
-        super().__init__(dims, options.dim, replace(options, target=target))
-        self.target = target
-        self.linear = linear(dims, options.dim)
+    def __init__(self, dims: Mapping[str, int], options: Directed.Options | None = None) -> None:
+        super().__init__(dims, options)
+        self.linear = linear(dims, self.dim)
         self.form = PerFeature(
             {
-                name: BilinearForm(size, dims[target], options.dim)
-                for name, size in others(dims, target).items()
+                name: BilinearForm(size, dims[self.target], self.dim)
+                for name, size in self.others.items()
             }
         )
 

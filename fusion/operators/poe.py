@@ -1,9 +1,8 @@
 """Product of experts: features vote with their precision, the sure ones count more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from fusion.operators.probabilistic import Probabilistic
+from fusion.operators.probabilistic import ExpertOptions, Probabilistic
 
 
 class PoE(Probabilistic):
@@ -14,12 +13,7 @@ class PoE(Probabilistic):
     share of the precision, averaged over coordinates. Wu and Goodman, NeurIPS 2018.
     """
 
-    @dataclass(frozen=True)
-    class Options:
-        """dim: length of the fused vector. hidden: widths of the layers of each feature's encoder."""
+    Options = ExpertOptions
 
-        dim: int = 128
-        hidden: list[int] = field(default_factory=lambda: [256])
-
-    def __init__(self, dims: Mapping[str, int], options: Options | None = None) -> None:
-        super().__init__(dims, options or PoE.Options(), "poe")
+    def __init__(self, dims: Mapping[str, int], options: ExpertOptions | None = None) -> None:
+        super().__init__(dims, options or ExpertOptions(), "poe")

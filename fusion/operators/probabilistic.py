@@ -4,7 +4,7 @@ The fused vector is the posterior mean, the same each time; only the training ob
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -24,17 +24,25 @@ JOINTS: dict[str, Callable[[Tensor, Tensor, Tensor], Posterior]] = {
 MOST = 10  # features of a mixture over subsets: their number doubles with each
 
 
+@dataclass(frozen=True)
+class ExpertOptions:
+    """dim: length of the fused vector. hidden: widths of the layers of each feature's encoder."""
+
+    dim: int = 128
+    hidden: list[int] = field(default_factory=lambda: [256])
+
+
 class Probabilistic(Learned):
     """q(z | x_P), the `joint` of N(mean_m, variance_m) = MLP_m(x_m) over the present features m.
 
     Args:
-        options: have `dim`, the length of z, and `hidden`, the widths of the encoders' layers.
+        options: z has length `dim`.
         joint: a name in `JOINTS`.
     """
 
     extensible = True  # an expert that is absent changes none of the joints
 
-    def __init__(self, dims: Mapping[str, int], options: Any, joint: str) -> None:
+    def __init__(self, dims: Mapping[str, int], options: ExpertOptions, joint: str) -> None:
         super().__init__(dims, options.dim, options)
         if joint == "mopoe" and len(dims) > MOST:
             raise ValueError(

@@ -35,9 +35,11 @@ from pipeline.sources.media import (
     Part,
     cut_entries,
     extensions,
+    media_bytes,
     member_of,
     nothing_matches,
     read_catalogues,
+    refuse_table_keys,
 )
 
 
@@ -55,11 +57,7 @@ class MediaFolder:
     unchecked_ids = False  # a path names one file
 
     def __init__(self, spec: SourceSpec, location: Location, plan_folder: Path | None) -> None:
-        if spec.id or spec.types:
-            raise ConfigError(
-                "source: id and types are for tables; a folder's record id is the relative path "
-                "without suffix"
-            )
+        refuse_table_keys(spec, "a folder's record id is the relative path without suffix")
         self.spec = spec
         self.root = location.root
         self.plan_folder = plan_folder
@@ -91,7 +89,9 @@ class MediaFolder:
         kept = [shard for shard in shards if shard.number not in changed]
         yield from map(piece_of, kept)
         new = (pair.now for pair in self._paired(kept) if pair.now and not pair.then)
-        yield from cut_entries(".", ((entry, self._weigh(entry)) for entry in new), growing)
+        root, columns = str(self.root), self.spec.columns
+        weighed = ((entry, media_bytes(entry, columns, root)) for entry in new)
+        yield from cut_entries(".", weighed, growing)
 
     def read(self, shard: Shard, columns: Sequence[str] | None = None) -> Iterator[Row]:
         """Rows from the catalogue; only texts are opened."""
@@ -116,11 +116,6 @@ class MediaFolder:
         except (OSError, UnicodeDecodeError):
             pass
         return Member(str(path.absolute()), 0, size, name)
-
-    def _weigh(self, entry: Entry) -> int:
-        """Bytes of the record's media; refuses two files for one column."""
-        parts = (member_of(entry, column, str(self.root)) for column in self.spec.columns)
-        return sum(part.size for part in parts if part)
 
     def _paired(self, shards: Sequence[Shard]) -> Iterator[_Pair]:
         """Merge the walk with the catalogues of these shards by record id."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ConfigError
-from pipeline.sources.base import Limit, Piece, Shard
+from pipeline.sources.base import Limit, Piece, Shard, SourceSpec
 
 FAMILIES = {
     "image": "jpg jpeg jpe png webp gif bmp tif tiff ppm pgm pbm tga ico jp2 avif heic heif qoi",
@@ -77,6 +77,22 @@ def member_of(entry: Entry, column: str, where: str) -> Part | None:
             "rename one, or name one extension as the column"
         )
     return matching[0] if matching else None
+
+
+def refuse_table_keys(spec: SourceSpec, record_id: str) -> None:
+    """Folders and tars have ids of their own, and no columns of text to type.
+
+    Raises:
+        ConfigError: the configuration gives either.
+    """
+    if spec.id or spec.types:
+        raise ConfigError(f"source: id and types are for tables; {record_id}")
+
+
+def media_bytes(entry: Entry, columns: Sequence[str], where: str) -> int:
+    """What the record's media of these columns weigh; refuses two members for one column."""
+    parts = (member_of(entry, column, where) for column in columns)
+    return sum(part.size for part in parts if part)
 
 
 def cut_entries(

@@ -37,9 +37,11 @@ from pipeline.sources.media import (
     Part,
     cut_entries,
     extensions,
+    media_bytes,
     member_of,
     nothing_matches,
     read_catalogues,
+    refuse_table_keys,
 )
 from pipeline.sources.metadata import infer
 from pipeline.sources.table import file_states, open_file
@@ -54,10 +56,7 @@ class TarShards:
     unchecked_ids = True  # a key may come back later in the tar
 
     def __init__(self, spec: SourceSpec, location: Location, plan_folder: Path | None) -> None:
-        if spec.id or spec.types:
-            raise ConfigError(
-                "source: id and types are for tables; a tar's record id is its name and the key"
-            )
+        refuse_table_keys(spec, "a tar's record id is its name and the key")
         self.spec = spec
         self.root = location.root
         self.plan_folder = plan_folder
@@ -132,8 +131,7 @@ class TarShards:
         def weighed() -> Iterator[tuple[Entry, int]]:
             for entry in self._entries(file):
                 seen.update(part.extension for part in entry.parts)
-                parts = (member_of(entry, column, file) for column in self.spec.columns)
-                yield entry, sum(part.size for part in parts if part)
+                yield entry, media_bytes(entry, self.spec.columns, file)
 
         return cut_entries(file, weighed(), limits)
 
