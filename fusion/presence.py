@@ -57,6 +57,16 @@ def masked(
     return values, masks
 
 
+def where_present(mask: Tensor, values: Tensor, filler: float = 0) -> Tensor:
+    """The values, and the filler in absent rows. mask: (B, ...), values: (B, ..., D) -> (B, ..., D)
+
+    A whole batch is passed on without a copy. Not on other devices, where asking costs more than the copy.
+    """
+    if mask.is_cpu and bool(mask.all()):
+        return values
+    return torch.where(mask[..., None], values, filler)
+
+
 def any_step(mask: Tensor) -> Tensor:
     """Which records have the feature at all: (B,) as it is, (B, T) where any step is there. -> (B,)"""
     return mask if mask.dim() == 1 else mask.any(dim=1)
@@ -69,7 +79,7 @@ def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
 
 def masked_sum(values: Tensor, present: Tensor) -> Tensor:
     """The sum over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
-    return torch.where(present[..., None], values, 0).sum(dim=1)
+    return where_present(present, values).sum(dim=1)
 
 
 def anything(present: Mapping[str, Tensor]) -> Tensor:
@@ -117,11 +127,11 @@ def _check(name: str, dim: int, feature: Tensor, mask: Tensor) -> None:
 def _steps(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     if feature.dim() == 2:
         feature, mask = feature[:, None], mask[:, None]  # (B, D) -> (B, 1, D)
-    return torch.where(mask[..., None], feature, 0), mask
+    return where_present(mask, feature), mask
 
 
 def _zeroed(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    clean = torch.where(mask[..., None], feature, 0)
+    clean = where_present(mask, feature)
     if feature.dim() == 2:
         return clean, mask
     steps = mask.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
