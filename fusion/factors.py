@@ -41,4 +41,4 @@ def product(tensors: Iterable[Tensor]) -> Tensor:
 
 def power_normalised(vectors: Tensor) -> Tensor:
     """Signed square root, then length sqrt(D), so that coordinates have unit scale; zero stays zero."""
-    return unit(signed_sqrt(vectors)) * math.sqrt(vectors.shape[-1])
+    return unit(signed_sqrt(vectors), math.sqrt(vectors.shape[-1]))

@@ -101,17 +101,18 @@ def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
     return torch.where(present, torch.softmax(low, dim=1), 0)
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Each row divided by its length; a zero row stays zero, and nothing overflows. (B, D) -> (B, D)
+def unit(vectors: Tensor, length: float = 1.0) -> Tensor:
+    """Each row scaled to this length; a zero row stays zero, and nothing overflows. (B, D) -> (B, D)
 
     Dividing by the largest entry first makes the length at least 1 for any row but zero, so that no
-    epsilon bends small vectors.
+    epsilon bends small vectors. It cancels out: nothing is lost without its gradient.
     """
     if vectors.shape[-1] == 0:
         return vectors
-    peak = vectors.abs().amax(dim=-1, keepdim=True)
+    peak = vectors.detach().abs().amax(dim=-1, keepdim=True)
     scaled = vectors / torch.where(peak > 0, peak, 1)
-    return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp_min(1)
+    norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp_min(1)
+    return scaled * (length / norm)
 
 
 def _check(name: str, dim: int, feature: Tensor, mask: Tensor) -> None:
