@@ -1,8 +1,8 @@
 """x^T W_k y for many outputs k: a matrix product, in slices of outputs that keep its intermediate small.
 
 B records, I and J the lengths of x and y, K outputs. W y for every record is (B, K, I), far larger
-than any input or result; neither the forward nor the backward pass ever holds more than a slice of it. What fits
-into one slice is kept for the backward pass, which makes it again otherwise.
+than any input or result; neither the forward nor the backward pass ever holds more than a slice of it.
+What fits into one slice is kept for the backward pass, which makes it again otherwise.
 """
 
 import math
