@@ -78,9 +78,12 @@ class RankCore(Core):
         """All R slices of a feature in one batched matmul over the chunks, or in as few as `SLICE` allows."""
         wide = rows[0].element_size() * rows[0].shape[1] * self.rank * self.size  # of one chunk
         step = max(1, SLICE // max(1, wide))
+        slices = [self.slices[name] for name in self.names]
+        if step >= self.chunks:  # as `split` would do, whose gradient is a copy of all slices
+            return self._sums(zip(rows, slices, strict=True))
         pairs = [
-            zip(row.split(step), self.slices[name].split(step), strict=True)
-            for name, row in zip(self.names, rows, strict=True)
+            zip(r.split(step), n.split(step), strict=True)
+            for r, n in zip(rows, slices, strict=True)
         ]
         return torch.cat([self._sums(group) for group in zip(*pairs, strict=True)])
 
