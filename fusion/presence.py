@@ -60,10 +60,13 @@ def masked(
 def where_present(mask: Tensor, values: Tensor, filler: float = 0) -> Tensor:
     """The values, and the filler in absent rows. mask: (B, ...), values: (B, ..., D) -> (B, ..., D)
 
-    A whole batch is passed on without a copy. Not on other devices, where asking costs more than the copy.
+    A whole batch is passed on without a copy: on the CPU, elsewhere asking costs more than the copy, and
+    on the meta device, where costs are those of whole batches.
     """
-    if mask.is_cpu and bool(mask.all()):
-        return values
+    if mask.is_cpu or mask.is_meta:
+        whole = mask.all()
+        if whole.is_meta or bool(whole):
+            return values
     return torch.where(mask[..., None], values, filler)
 
 
