@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from fusion.compaction import Values
 from fusion.per_feature import PerFeature
-from fusion.presence import masked
+from fusion.presence import masked, where_present
 from fusion.scaling import ScalingReduction, Standardise
 from learning.reduce import Reduction
 
@@ -91,9 +90,8 @@ class Learned(Fusion):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The same, standardised."""
         values, masks = super().inputs(features, present)
-        scaled = {name: self.scaling[name](values[name]) for name in values}
-        zeroed = {n: torch.where(masks[n][..., None], scaled[n], 0) for n in scaled}
-        return Values(zeroed, masks), masks
+        scaled = {n: where_present(masks[n], self.scaling[n](values[n])) for n in values}
+        return Values(scaled, masks), masks
 
     def reductions(self) -> list[Reduction]:
         """Mean and deviation of the inputs."""

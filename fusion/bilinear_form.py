@@ -2,6 +2,7 @@
 
 B records, I and J the lengths of x and y, K outputs. W y for every record is (B, K, I), far larger
 than any input or result; neither the forward nor the backward pass ever holds more than a slice of it.
+What fits into one slice is kept for the backward pass, which makes it again otherwise.
 """
 
 import math
@@ -34,18 +35,20 @@ class BilinearForm(nn.Module):
 class _Form(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(left, right, weight)
         result = left.new_empty((len(left), len(weight)))
-        for part in _slices(left, weight):
+        parts = list(_slices(left, weight))
+        for part in parts:
             mapped = _mapped(right, weight[part])
             result[:, part] = torch.bmm(mapped, left[:, :, None])[:, :, 0]
+            kept = mapped if len(parts) == 1 and ctx.needs_input_grad[0] else None
             del mapped  # before the next one is made
+        ctx.save_for_backward(left, right, weight, kept)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        left, right, weight = ctx.saved_tensors
+        left, right, weight, kept = ctx.saved_tensors
         need_left, need_right, need_weight = ctx.needs_input_grad
         to_left = torch.zeros_like(left) if need_left else None
         to_right = torch.zeros_like(right) if need_right else None
@@ -53,7 +56,9 @@ class _Form(torch.autograd.Function):
         for part in _slices(left, weight):
             own = gradient[:, part]
             if to_left is not None:
-                to_left += torch.bmm(own[:, None, :], _mapped(right, weight[part]))[:, 0]
+                mapped = _mapped(right, weight[part]) if kept is None else kept
+                to_left += torch.bmm(own[:, None, :], mapped)[:, 0]
+                del mapped
             outer = (own[:, :, None] * left[:, None, :]).flatten(1)  # (B, slice of K * I)
             if to_right is not None:
                 to_right.addmm_(outer, weight[part].flatten(0, 1))

@@ -63,6 +63,8 @@ def only(present: Tensor, module: nn.Module, *values: Tensor) -> Tensor:
     if present.is_meta:
         return module(*values)
     rows = present.nonzero().squeeze(1)
+    if len(rows) == len(present):
+        return module(*values)
     computed = module(*(value[rows] for value in values))
     blank = computed.new_zeros((len(present), *computed.shape[1:]))
     return blank.index_copy(0, rows, computed)

@@ -14,6 +14,7 @@ from fusion.base import FusionOutput, Learned
 from fusion.factors import factors, neutral, power_normalised, product
 from fusion.per_feature import ParameterPerFeature
 
+SLICE = 2**22  # bytes: larger products than that are made a few chunks at a time, which caches like
 BUDGET = 2**20  # weights of the full cores where the user leaves their size open: 4 MB
 
 
@@ -74,10 +75,22 @@ class RankCore(Core):
         )
 
     def contract(self, rows: list[Tensor]) -> Tensor:
-        """All chunks and all R slices of a feature in one batched matmul."""
+        """All R slices of a feature in one batched matmul over the chunks, or in as few as `SLICE` allows."""
+        wide = rows[0].element_size() * rows[0].shape[1] * self.rank * self.size  # of one chunk
+        step = max(1, SLICE // max(1, wide))
         slices = [self.slices[name] for name in self.names]
-        wide = product(torch.bmm(row, n) for row, n in zip(rows, slices, strict=True))
-        return wide.unflatten(2, (self.rank, self.size)).sum(dim=2)
+        if step >= self.chunks:  # as `split` would do, whose gradient is a copy of all slices
+            return self._sums(zip(rows, slices, strict=True))
+        pairs = [
+            zip(r.split(step), n.split(step), strict=True)
+            for r, n in zip(rows, slices, strict=True)
+        ]
+        return torch.cat([self._sums(group) for group in zip(*pairs, strict=True)])
+
+    def _sums(self, group: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        """(rows, slices) of every feature for some of the chunks."""
+        products = product(torch.bmm(row, weights) for row, weights in group)
+        return products.unflatten(2, (self.rank, self.size)).sum(dim=2)
 
 
 class CoreFusion(Learned):

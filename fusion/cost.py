@@ -46,7 +46,8 @@ def describe(
 ) -> Cost:
     """What `fusion.build(name, dims, **options)` would cost, in milliseconds and without its memory.
 
-    Every feature of every record is taken to be present; absent ones can only make it cheaper.
+    Every feature of every record is taken to be present. Absent ones save their part of the layers, and
+    cost a copy of the features at most.
 
     Args:
         name: the operator.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion.per_feature import PerFeature, linear
-from fusion.presence import unit
+from fusion.presence import unit, where_present
 from learning.numerics import signed_sqrt
 
 
@@ -31,7 +31,7 @@ def factors(dims: Mapping[str, int], out: int) -> PerFeature[nn.Linear]:
 
 def neutral(values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same, all ones where a feature is absent. values[name]: (B, D), present[name]: (B,)."""
-    return {name: torch.where(present[name][:, None], values[name], 1) for name in values}
+    return {name: where_present(present[name], values[name], 1) for name in values}
 
 
 def product(tensors: Iterable[Tensor]) -> Tensor:
@@ -41,4 +41,4 @@ def product(tensors: Iterable[Tensor]) -> Tensor:
 
 def power_normalised(vectors: Tensor) -> Tensor:
     """Signed square root, then length sqrt(D), so that coordinates have unit scale; zero stays zero."""
-    return unit(signed_sqrt(vectors)) * math.sqrt(vectors.shape[-1])
+    return unit(signed_sqrt(vectors), math.sqrt(vectors.shape[-1]))

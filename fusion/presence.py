@@ -57,6 +57,19 @@ def masked(
     return values, masks
 
 
+def where_present(mask: Tensor, values: Tensor, filler: float = 0) -> Tensor:
+    """The values, and the filler in absent rows. mask: (B, ...), values: (B, ..., D) -> (B, ..., D)
+
+    A whole batch is passed on without a copy: on the CPU, elsewhere asking costs more than the copy, and
+    on the meta device, where costs are those of whole batches.
+    """
+    if mask.is_cpu or mask.is_meta:
+        whole = mask.all()
+        if whole.is_meta or bool(whole):
+            return values
+    return torch.where(mask[..., None], values, filler)
+
+
 def any_step(mask: Tensor) -> Tensor:
     """Which records have the feature at all: (B,) as it is, (B, T) where any step is there. -> (B,)"""
     return mask if mask.dim() == 1 else mask.any(dim=1)
@@ -69,7 +82,7 @@ def stacked(tensors: Mapping[str, Tensor]) -> Tensor:
 
 def masked_sum(values: Tensor, present: Tensor) -> Tensor:
     """The sum over the present features; zero where there is none. (B, M, D), (B, M) -> (B, D)"""
-    return torch.where(present[..., None], values, 0).sum(dim=1)
+    return where_present(present, values).sum(dim=1)
 
 
 def anything(present: Mapping[str, Tensor]) -> Tensor:
@@ -91,17 +104,18 @@ def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
     return torch.where(present, torch.softmax(low, dim=1), 0)
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Each row divided by its length; a zero row stays zero, and nothing overflows. (B, D) -> (B, D)
+def unit(vectors: Tensor, length: float = 1.0) -> Tensor:
+    """Each row scaled to this length; a zero row stays zero, and nothing overflows. (B, D) -> (B, D)
 
     Dividing by the largest entry first makes the length at least 1 for any row but zero, so that no
-    epsilon bends small vectors.
+    epsilon bends small vectors. It cancels out: nothing is lost without its gradient.
     """
     if vectors.shape[-1] == 0:
         return vectors
-    peak = vectors.abs().amax(dim=-1, keepdim=True)
+    peak = vectors.detach().abs().amax(dim=-1, keepdim=True)
     scaled = vectors / torch.where(peak > 0, peak, 1)
-    return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp_min(1)
+    norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp_min(1)
+    return scaled * (length / norm)
 
 
 def _check(name: str, dim: int, feature: Tensor, mask: Tensor) -> None:
@@ -117,11 +131,11 @@ def _check(name: str, dim: int, feature: Tensor, mask: Tensor) -> None:
 def _steps(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     if feature.dim() == 2:
         feature, mask = feature[:, None], mask[:, None]  # (B, D) -> (B, 1, D)
-    return torch.where(mask[..., None], feature, 0), mask
+    return where_present(mask, feature), mask
 
 
 def _zeroed(feature: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    clean = torch.where(mask[..., None], feature, 0)
+    clean = where_present(mask, feature)
     if feature.dim() == 2:
         return clean, mask
     steps = mask.sum(dim=1, keepdim=True).clamp_min(1)  # (B, 1)

@@ -30,7 +30,7 @@ class Standardise(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return (values - self.mean) / self.deviation
+        return (values - self.mean).div_(self.deviation)
 
     def restore(self, values: Tensor) -> Tensor:
         """The inverse: standardised values in the units of the stored feature."""

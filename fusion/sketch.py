@@ -36,14 +36,15 @@ class CountSketch(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, D) -> (B, size)."""
-        # Transposed, so that a bucket's sums over the batch lie side by side: six times as fast.
-        signed = (values * self.sign).T
-        empty = signed.new_zeros((self.size, len(values)))
-        return empty.index_add(0, self.bucket.long(), signed).T
+        signed = values * self.sign
+        empty = signed.new_zeros((len(values), self.size))
+        return empty.index_add_(1, self.bucket.long(), signed)
 
 
-def sketch_of_product(sketches: Iterable[Tensor]) -> Tensor:
+def sketch_of_product(sketches: Iterable[Tensor], norm: str = "backward") -> Tensor:
     """The sketch of the outer product of all [1; x_m], from the sketches of the x_m: (B, size) each.
+
+    norm: of the transform back, as torch calls it; "ortho" gives sqrt(size) times the sketch.
 
     The one is hashed to bucket 0 with sign +: its spectrum is 1 throughout. Transformed in float32 at
     least: half precision has too few digits, and GPUs transform it for powers of two only.
@@ -52,7 +53,7 @@ def sketch_of_product(sketches: Iterable[Tensor]) -> Tensor:
     if not len(rows[0]):
         return rows[0]  # the transforms refuse an empty batch
     with without_autocast(rows[0]):
-        return _Convolution.apply(*rows)
+        return _Convolution.apply(norm, *rows)
 
 
 class _Convolution(torch.autograd.Function):
@@ -60,20 +61,20 @@ class _Convolution(torch.autograd.Function):
     derivative of rfft alone takes a complex one of full length."""
 
     @staticmethod
-    def forward(ctx: Any, *rows: Tensor) -> Tensor:
-        spectra = [1 + torch.fft.rfft(row) for row in rows]
+    def forward(ctx: Any, norm: str, *rows: Tensor) -> Tensor:
+        spectra = [torch.fft.rfft(row).add_(1) for row in rows]
         ctx.save_for_backward(*spectra)
-        return torch.fft.irfft(product(spectra), n=rows[0].shape[1])
+        ctx.norm = norm
+        return torch.fft.irfft(product(spectra), n=rows[0].shape[1], norm=norm)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         spectra = ctx.saved_tensors
-        own = torch.fft.rfft(gradient)
-        return tuple(
-            torch.fft.irfft(
-                product([own, *(s.conj() for s in spectra[:m] + spectra[m + 1 :])]),
-                n=gradient.shape[1],
-            )
-            for m in range(len(spectra))
-        )
+        own = torch.fft.rfft(gradient).conj_physical_()
+        found: list[Tensor | None] = [None]
+        for m in range(len(spectra)):
+            # conj(conj(g) s) instead of g conj(s), which would copy every spectrum.
+            mixed = product([own, *spectra[:m], *spectra[m + 1 :]]).conj_physical_()
+            found.append(torch.fft.irfft(mixed, n=gradient.shape[1], norm=ctx.norm))
+        return tuple(found)

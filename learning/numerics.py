@@ -10,7 +10,7 @@ EPSILON = 1e-6
 
 def signed_sqrt(values: Tensor, epsilon: float = EPSILON) -> Tensor:
     """x / sqrt(|x| + epsilon): sign(x) sqrt(|x|) with a slope of at most 1/sqrt(epsilon) at zero."""
-    return values * torch.rsqrt(values.abs() + epsilon)
+    return values * values.abs().add_(epsilon).rsqrt_()
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:

@@ -211,7 +211,9 @@ def test_records_without_any_feature(name, count):
     objective = objective_of(name, model).eval() if name in TRAINED else None
     found = everything(name, model, objective, dataclasses.replace(batch, present=nobody))
     assert_finite(found)
-    assert (found["vector"] == found["vector"][0]).all()
+    same = found["vector"][:1].expand_as(found["vector"])
+    # Not to the bit: a batched matrix product may round rows differently.
+    torch.testing.assert_close(found["vector"], same, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "count"), CASES)

@@ -105,6 +105,13 @@ def test_low_rank_fusion_keeps_ten_megabytes_of_activations():
     assert sum(kept.values()) <= 10e6
 
 
+def test_a_thousand_subsets_never_lie_in_memory_together():
+    """For ten features one tensor of all of them would take 134 MB."""
+    dims = {f"f{i}": 4 for i in range(10)}
+    cost = fusion.describe("mopoe", dims, dim=128, hidden=[], training=True)
+    assert cost.peak_bytes <= 67e6
+
+
 def test_a_bilinear_form_in_slices_equals_einsum(monkeypatch):
     monkeypatch.setattr("fusion.bilinear_form.SLICE", 3 * 5 * 8 * 2)  # two outputs at a time
     torch.manual_seed(0)

@@ -113,6 +113,38 @@ def test_one_matrix_product_is_the_loop_over_the_subsets():
         )
 
 
+def test_subsets_in_slices_of_the_records_are_those_of_all_at_once(monkeypatch):
+    mean, log_variance, present = experts(4, rows=2, dtype=torch.float64)
+    results = []
+    for size in (2**22, 16 * 4 * 8 * 3):  # three records at a time
+        monkeypatch.setattr(gaussian, "SLICE", size)
+        leaves = [x.clone().requires_grad_() for x in (mean, log_variance)]
+        posterior = gaussian.mixture_of_products(*leaves, present)
+        found = [*posterior.moments(), posterior.kl(), posterior.weights]
+        sum(f.square().sum() for f in found).backward()
+        along = torch.func.jvp(
+            lambda m, lv: gaussian.mixture_of_products(m, lv, present).moments()[1],
+            (mean, log_variance),
+            (torch.ones_like(mean), torch.ones_like(mean)),
+        )
+        results.append([*found, *along, *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradients_of_the_subsets_in_both_modes():
+    mean, log_variance, present = experts(3, dim=2, dtype=torch.float64)
+
+    def components(*given):
+        posterior = gaussian.mixture_of_products(*given, present)
+        chosen = posterior.component(torch.arange(len(present)))
+        return posterior.mean, posterior.precision, *chosen
+
+    leaves = (mean.requires_grad_(), log_variance.requires_grad_())
+    assert torch.autograd.gradcheck(components, leaves, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(components, leaves)
+
+
 @pytest.mark.parametrize("joint", ["poe", "mopoe"])
 def test_the_weights_are_the_shares_of_the_precision(joint):
     """Averaged over coordinates and subsets, then to sum 1 without the prior."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fusion.base import FusionOutput, Learned
 from fusion.per_feature import linear
-from fusion.presence import stacked
+from fusion.presence import stacked, where_present
 from learning.mlp import MLP, activation
 from learning.penalties import SingleLayer
 
@@ -64,7 +64,7 @@ class Autoencoder(Learned):
 
     def fuse(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
         """values[name]: (B, D_name) -> vector (B, dim)."""
-        projected = torch.where(stacked(present)[..., None], stacked(self.first(values)), 0)
+        projected = where_present(stacked(present), stacked(self.first(values)))
         code = projected.sum(dim=1) + self.bias
         if self.trunk is not None:
             code = self.trunk(self.between(code))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusion.base import FusionOutput, Learned
 from fusion.per_feature import PerFeature
-from fusion.presence import masked_mean, stacked, unit
+from fusion.presence import masked_mean, stacked, unit, where_present
 
 
 class LinearMap(nn.Module):
@@ -68,7 +68,7 @@ class Coordinated(Learned):
     def fuse(self, values: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
         """values[name]: (B, D_m) -> vector (B, D), weights (B, M), views {name: (B, D)}, 0 if absent."""
         mapped = self.maps(self.project(values))
-        views = {n: torch.where(present[n][:, None], view, 0) for n, view in mapped.items()}
+        views = {n: where_present(present[n], view) for n, view in mapped.items()}
         there = stacked(present)  # (B, M)
         mean = masked_mean(stacked({n: unit(view) for n, view in views.items()}), there)
         shares = there / there.sum(dim=1, keepdim=True).clamp_min(1)

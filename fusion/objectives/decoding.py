@@ -13,7 +13,7 @@ from fusion.base import Fusion
 from fusion.objectives.base import Objective
 from fusion.objectives.label_term import LabelTerm
 from fusion.per_feature import PerFeature
-from fusion.presence import masked
+from fusion.presence import masked, where_present
 from fusion.scaling import Standardise
 from learning import corruption
 from learning.mlp import MLP
@@ -59,7 +59,7 @@ class Decoding(Objective):
         values, masks = fusion.inputs(features, self.visible(present))
         if self.training:
             noisy = {name: self.corrupt(values[name], self.rate) for name in values}
-            values = {n: torch.where(masks[n][..., None], noisy[n], 0) for n in values}
+            values = {n: where_present(masks[n], noisy[n]) for n in values}
         return values, masks
 
     def decode(self, vector: Tensor) -> dict[str, Tensor]:

@@ -51,9 +51,9 @@ class CompactBilinear(Learned):
         """values[name]: (B, D_name) -> vector (B, dim)."""
         # A standardised feature of length D has a norm of sqrt(D): divided, no product drowns others.
         scaled = {name: x / math.sqrt(x.shape[1]) for name, x in values.items()}
-        pooled = sketch_of_product(self.sketch(scaled).values()) * math.sqrt(self.options.sketch)
+        pooled = sketch_of_product(self.sketch(scaled).values(), norm="ortho")
         if self.options.signed_sqrt:
             pooled = signed_sqrt(pooled, SOFT)
         if self.options.normalise:
-            pooled = unit(pooled) * math.sqrt(self.options.sketch)
+            pooled = unit(pooled, math.sqrt(self.options.sketch))
         return FusionOutput(self.output(pooled.to(self.output.weight.dtype)))

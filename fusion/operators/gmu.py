@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fusion.base import FusionOutput, Learned
 from fusion.per_feature import ParameterPerFeature, PerFeature, linear
-from fusion.presence import stacked
+from fusion.presence import stacked, where_present
 
 
 class GMU(Learned):
@@ -42,7 +42,7 @@ class GMU(Learned):
         hidden = stacked({name: h.tanh() for name, h in self.hidden(values).items()})
         # Absent features are zeros, and these maps have no bias: they add nothing to a gate.
         logits = {m: self.bias[m] + stacked(self.gate[m](values)).sum(dim=1) for m in self.dims}
-        gates = torch.where(stacked(present)[..., None], stacked(logits).sigmoid(), 0)
+        gates = where_present(stacked(present), stacked(logits).sigmoid())
         total = gates.sum(dim=1, keepdim=True)
         shares = gates / torch.where(total > 0, total, 1)  # (B, M, dim)
         return FusionOutput((shares * hidden).sum(dim=1), weights=shares.mean(dim=2))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fusion.base import FusionOutput, Learned
 from fusion.per_feature import linear
+from fusion.presence import where_present
 
 
 class TFN(Learned):
@@ -41,7 +42,7 @@ class TFN(Learned):
         """values[name]: (B, D_name) -> vector (B, dim)."""
         if self.project is not None:
             shorter = self.project(values)
-            values = {n: torch.where(present[n][:, None], shorter[n], 0) for n in shorter}
+            values = {n: where_present(present[n], shorter[n]) for n in shorter}
         one = torch.ones_like(next(iter(values.values()))[:, :1])
         factors = [torch.cat([one, values[name]], dim=1) for name in self.dims]
         return FusionOutput(self.output(functools.reduce(_outer, factors)))
