@@ -36,11 +36,11 @@ def ours(name: str, sizes: Sequence[int], **options: Any) -> Ours:
 class Products(nn.Module):
     """The fusion step of our MoPoE alone: five experts (B, 512), their subsets' mixture."""
 
-    def forward(self, values: list[Tensor]) -> Tensor:
+    def forward(self, values: list[Tensor]) -> tuple[Tensor, Tensor]:
         mean, log_variance = (torch.stack(values[i::2], dim=1) for i in (0, 1))
         present = torch.ones(mean.shape[:2], dtype=torch.bool)
         found = mixture_of_products(mean, log_variance, present)
-        return torch.cat([found.mean, found.precision], dim=2)
+        return found.mean, found.precision
 
 
 class Correlations(nn.Module):
@@ -104,9 +104,9 @@ def mopoe_step(base: type, batch: int) -> nn.Module:
         def encode(self, batch: dict[str, Any]) -> dict[str, Any]:
             return batch
 
-        def forward(self, values: list[Tensor]) -> Tensor:
+        def forward(self, values: list[Tensor]) -> tuple[Tensor, Tensor]:
             given = {n: values[2 * i : 2 * i + 2] for i, n in enumerate(names)}
             found = self.inference(given, batch)
-            return torch.stack([found["mus"], found["logvars"]])
+            return found["mus"], found["logvars"]
 
     return Step()

@@ -110,7 +110,8 @@ def _block(own: types.ModuleType) -> Iterator[Case]:
         lambda: ours("tucker", FULL, dim=OUT, hidden=160),
     )  # fmt: skip
     yield Case(
-        "mlb, 1200", "block MLB", lambda: own.MLB(sizes, OUT, mm_dim=1200),
+        "mlb, 1200", "block MLB",
+        lambda: own.MLB(sizes, OUT, mm_dim=1200, activ_input="tanh", activ_output=None),
         lambda: ours("mlb", FULL, dim=OUT, hidden=1200),
     )  # fmt: skip
     yield Case(
