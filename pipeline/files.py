@@ -7,12 +7,12 @@ then fsync of the folder.
 import contextlib
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.errors import PolyfuseError
 
 FORMAT = 1  # in every JSON file and Parquet footer of ours
@@ -22,7 +22,7 @@ TEMPORARY = ".tmp-"
 def publish(path: Path, data: bytes) -> None:
     """Write `path` atomically, replacing what is there."""
     with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        disk.write(temporary, data)
 
 
 @contextlib.contextmanager
@@ -33,9 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with _temporary(path) as temporary:
         yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    sync(path.parent)
+        disk.sync(temporary)
+        disk.rename(temporary, path)
+    disk.sync(path.parent)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -44,13 +44,13 @@ def create(path: Path, data: bytes) -> bool:
     A hard link is exclusive and, unlike O_EXCL, never shows a half-written file.
     """
     with _temporary(path) as temporary:
-        temporary.write_bytes(data)
-        sync(temporary)
+        disk.write(temporary, data)
+        disk.sync(temporary)
         try:
-            os.link(temporary, path)
+            disk.link(temporary, path)
         except FileExistsError:
             return False
-    sync(path.parent)
+    disk.sync(path.parent)
     return True
 
 
@@ -80,7 +80,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """Raises PolyfuseError where the disk refuses; in any case nothing temporary is left."""
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent)
         yield temporary
     except OSError as err:
         no_folder = isinstance(err, FileExistsError | NotADirectoryError)
@@ -91,13 +91,4 @@ def _temporary(path: Path) -> Iterator[Path]:
         ) from err
     finally:
         with contextlib.suppress(OSError):  # a full disk wants its bytes back
-            temporary.unlink()
-
-
-def sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, last through a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            disk.remove(temporary)

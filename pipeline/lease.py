@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import disk, files
 from pipeline.errors import Refused
 
 HEARTBEAT = 10.0
@@ -60,7 +60,7 @@ class Holder:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            os.utime(self.lease._path(self.lease.epoch))
+            disk.touch(self.lease._path(self.lease.epoch))
 
 
 def _take(run: Path) -> int:
@@ -72,7 +72,7 @@ def _take(run: Path) -> int:
     if not files.create(folder / f"{epoch + 1:07d}.json", files.to_json(_owner())):
         raise Refused(f"{run}: another writer started at the same moment; try again")
     for old in epochs[:-1]:
-        old.unlink(missing_ok=True)
+        disk.remove(old)
     return epoch + 1
 
 

@@ -8,11 +8,11 @@ revision; the highest revision counts. Files that no current marker names are ga
 
 import base64
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline import files
+from pipeline import disk, files
 from pipeline.lease import Lease
 from pipeline.store import PartFile
 
@@ -104,7 +104,7 @@ class Ledger:
         lease.check()
         created = files.create(self._path(marker), marker.to_bytes())
         for attempt in self._attempts(marker.shard, marker.unit):
-            attempt.unlink(missing_ok=True)
+            disk.remove(attempt)
         return created
 
     def attempt(self, shard: int, unit: str) -> int:
@@ -116,28 +116,24 @@ class Ledger:
         files.create(self._prefix(shard) / f"{shard:07d}-{unit}.attempt-{number:03d}", b"")
         return number
 
-    def retire(self, shard: int) -> None:
-        """Forget every unit of a shard whose rows are no longer in the source."""
-        for path in self._prefix(shard).glob(f"{shard:07d}-*"):
-            path.unlink(missing_ok=True)
-
     def forget(self, shard: int, unit: str) -> None:
         """Drop the markers of a unit that is no longer worth having."""
         for path in self._prefix(shard).glob(f"{shard:07d}-{unit}-[0-9][0-9][0-9][0-9].json"):
-            path.unlink(missing_ok=True)
+            disk.remove(path)
 
-    def prune(self, units: Collection[str]) -> None:
-        """Remove the markers that newer revisions replaced, and those of other units than these."""
+    def prune(self, shards: Container[int], units: Container[str]) -> None:
+        """Remove what belongs to other shards or units than these, and markers with a newer revision."""
         for prefix in self.folder.glob("[0-9]*"):
-            newest: dict[str, Path] = {}
-            for path in sorted(prefix.glob("*.json")):
-                name = path.stem.rpartition("-")[0]
-                if name.partition("-")[2] not in units:
-                    path.unlink(missing_ok=True)
-                    continue
-                if name in newest:
-                    newest[name].unlink(missing_ok=True)
-                newest[name] = path
+            newest: dict[tuple[str, str], Path] = {}
+            for path in sorted(prefix.glob("[0-9]*")):
+                shard, _, rest = path.stem.partition("-")
+                unit = rest.rpartition("-")[0] if path.suffix == ".json" else None
+                if int(shard) not in shards or (unit is not None and unit not in units):
+                    disk.remove(path)
+                elif unit is not None:
+                    if (shard, unit) in newest:
+                        disk.remove(newest[shard, unit])
+                    newest[shard, unit] = path
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"

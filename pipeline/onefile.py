@@ -1,7 +1,6 @@
 """One Parquet file written table by table, there when it is whole."""
 
 import contextlib
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import disk
 from pipeline.errors import PolyfuseError
 from pipeline.files import TEMPORARY
 
@@ -26,7 +26,7 @@ def whole_file(out: Path) -> Iterator[Callable[[pa.Table], None]]:
     def append(table: pa.Table) -> None:
         nonlocal writer
         if writer is None:
-            out.parent.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(out.parent)
             writer = pq.ParquetWriter(temporary, table.schema, use_dictionary=False)
         writer.write_table(table)
 
@@ -34,11 +34,12 @@ def whole_file(out: Path) -> Iterator[Callable[[pa.Table], None]]:
         yield append
         if writer is not None:
             writer.close()
-            os.replace(temporary, out)
+            disk.sync(temporary)
+            disk.rename(temporary, out)
     except OSError as err:
         raise PolyfuseError(f"can't write {out}: {err.strerror or err}") from err
     finally:
         if writer is not None:
             writer.close()
         with contextlib.suppress(OSError):  # never made, or moved into place
-            temporary.unlink()
+            disk.remove(temporary)

@@ -11,10 +11,10 @@ file that it doesn't name is the leftover of a kill.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import disk
 from pipeline.duplicates import check_ids
 from pipeline.errors import ConfigError, Refused
 from pipeline.files import FORMAT, TEMPORARY, publish, replacing
@@ -96,6 +97,12 @@ class Plan:
         """Numbers that were given once and are not valid any more."""
         return frozenset(self.state["retired"])
 
+    @cached_property
+    def live(self) -> frozenset[int]:
+        """Numbers that are valid."""
+        with pq.ParquetFile(self._shards) as file:
+            return frozenset(file.read(columns=["number"])["number"].to_pylist())
+
     @property
     def schema(self) -> pa.Schema:
         """The kept source columns, as fixed by the first planning."""
@@ -103,9 +110,13 @@ class Plan:
 
     def shards(self) -> Iterator[Shard]:
         """Live shards in number order, streaming."""
-        with pq.ParquetFile(self.folder / _shards_name(self.generations - 1)) as file:
+        with pq.ParquetFile(self._shards) as file:
             for batch in file.iter_batches():
                 yield from map(Shard.from_dict, batch.to_pylist())
+
+    @property
+    def _shards(self) -> Path:
+        return self.folder / _shards_name(self.generations - 1)
 
 
 def make_plan(
@@ -123,7 +134,7 @@ def make_plan(
         Refused: rows or columns differ from what was planned.
         ConfigError: the source is empty, or an id is empty or repeated.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(folder)
     _remove_leftovers(folder)
     source.plan_folder = folder
     old = Plan.open(folder) if (folder / "plan.json").exists() else None
@@ -264,6 +275,6 @@ def _write_table(path: Path, table: pa.Table) -> None:
 def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(f"{TEMPORARY}*"):
         if path.is_dir():
-            shutil.rmtree(path)
+            disk.remove_tree(path)
         else:
-            path.unlink()
+            disk.remove(path)

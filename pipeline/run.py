@@ -40,7 +40,7 @@ from pipeline.saved import (
 from pipeline.sources import Source, SourceSpec, open_source
 from pipeline.status import Status, read_status
 from pipeline.store import PartFile, publish_snapshot
-from pipeline.units import Job, Unit
+from pipeline.units import Job, Unit, all_units
 
 STAGES = ("extract", "fit", "fuse", "index")  # and "split", which "fit" does where it needs it
 
@@ -170,22 +170,24 @@ class _Command:
             if "extract" in self.options.stages:
                 self._extract(plan)
             if "split" in self.options.stages:
-                self._split(plan, todo.Done.scan(self.ledger))
+                self._split(plan, todo.Done.scan(self.ledger, plan))
             if {"fit", "fuse"} & set(self.options.stages):
                 self._learn(plan)
-            self._finish(plan)
+            self._publish(plan)
             if "index" in self.options.stages:
                 self._index()
+            self._clean()
         return self._summary()
 
     def restore(self, model: str, record: models.Record) -> Summary:
         """Only this; the plan is as it is, whatever became of the source."""
         with self._stack:
             plan = Plan.open(self.folder / "plan")
-            done = todo.Done.scan(self.ledger)
+            done = todo.Done.scan(self.ledger, plan)
             units = list(todo.restore_units(plan, done, self.saved, model, record))
             list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
-            self._finish(plan)
+            self._publish(plan)
+            self._clean()
         return self._summary()
 
     def _plan(self) -> Plan:
@@ -198,8 +200,6 @@ class _Command:
             bytes=shard.bytes,
             update=self.options.update,
         )
-        for number in planned.retired:
-            self.ledger.retire(number)
         plan = Plan.open(self.folder / "plan")
         shards, rows = plan.totals
         new = "" if planned.unchanged else f", {planned.new_shards:,} of them new"
@@ -249,7 +249,7 @@ class _Command:
         self.seconds["ray"] += time.monotonic() - started
 
     def _extract(self, plan: Plan) -> None:
-        done = todo.Done.scan(self.ledger)
+        done = todo.Done.scan(self.ledger, plan)
         budget = Budget(self.saved.config.max_error_rate, self.ledger, done.tried, done.lost)
         choose = todo.retry_units if self.options.retry else todo.extract_units
         if self.options.retry:
@@ -266,7 +266,7 @@ class _Command:
     def _learn(self, plan: Plan) -> None:
         """Fit and fuse model by model: a later one may take the vectors of an earlier one."""
         config, stages = self.saved.config, self.options.stages
-        done = todo.Done.scan(self.ledger)
+        done = todo.Done.scan(self.ledger, plan)
         if any(todo.extract_left(plan, done, self.saved)):
             raise PolyfuseError(
                 "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
@@ -296,7 +296,7 @@ class _Command:
         fitting = Fitting(
             self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
         )
-        record, trained = fitting.fit(model, plan, todo.Done.scan(self.ledger))
+        record, trained = fitting.fit(model, plan, todo.Done.scan(self.ledger, plan))
         self.trained += [model] if trained else []
         self._identify(model, record.identity)
         self.seconds[f"fit {model}"] += time.monotonic() - started
@@ -328,7 +328,7 @@ class _Command:
             )
         if models.wanted(self.saved.config, model).objective is None:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
-        units = list(todo.fuse_units(plan, todo.Done.scan(self.ledger), self.saved, model))
+        units = list(todo.fuse_units(plan, todo.Done.scan(self.ledger, plan), self.saved, model))
         list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
 
     def _do(
@@ -354,22 +354,26 @@ class _Command:
             yield report
         self.seconds[stage] += time.monotonic() - started
 
-    def _finish(self, plan: Plan) -> None:
-        """Garbage out, then the snapshot: a reader sees all of what is done, and nothing else."""
+    def _publish(self, plan: Plan) -> None:
+        """The next snapshot: a reader sees all of what is done, and nothing else."""
         self.lease.check()
         if (self.folder / "restored").exists():
-            done = todo.Done.scan(self.ledger)
+            done = todo.Done.scan(self.ledger, plan)
             for shard, unit in list(todo.outdated(done, self.saved, self.folder)):
                 self.ledger.forget(shard, unit)
-        garbage.collect(self.folder, self.ledger, self.saved.config)
-        live = {shard.number for shard in plan.shards()}
+        live, units = plan.live, all_units(self.saved.config)
         parts: list[tuple[int, PartFile]] = []
         rows: Counter[str] = Counter()
         for marker in self.ledger.scan():
-            if marker.shard in live:
+            if marker.shard in live and marker.unit in units:
                 parts += [(marker.shard, part) for part in marker.files]
                 rows[marker.unit] += marker.rows
         publish_snapshot(self.folder, parts, {"records": plan.totals.records, **rows})
+
+    def _clean(self) -> None:
+        """Last, so that a reader of the earlier snapshot or index finds all of it until then."""
+        self.lease.check()
+        garbage.collect(self.folder, self.ledger, self.saved.config)
 
     def _index(self) -> None:
         status = read_status(self.folder)

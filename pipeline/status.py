@@ -72,7 +72,7 @@ def read_status(run: Path) -> Status:
     """Count everything once; the time is linear in the number of markers."""
     saved = load_saved(run)
     plan = Plan.open(run / "plan")
-    live = {shard.number for shard in plan.shards()}
+    live = plan.live
     total = plan.totals.records
     wanted = {extract_unit(modality): saved.work(modality) for modality in saved.config.modalities}
     derived = [RECORDS, SPLIT] if trained_models(saved.config) else [RECORDS]

@@ -29,11 +29,12 @@ class Done:
     lost: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def scan(cls, ledger: Ledger) -> "Done":
-        """Read every newest marker once."""
-        done = cls()
+    def scan(cls, ledger: Ledger, plan: Plan) -> "Done":
+        """Read every newest marker once; those of shards that were retired say nothing any more."""
+        done, live = cls(), plan.live
         for marker in ledger.scan():
-            done.add(marker)
+            if marker.shard in live:
+                done.add(marker)
         return done
 
     def add(self, marker: Marker) -> None:

@@ -99,6 +99,24 @@ def test_the_modules_of_a_package_import_each_other_without_a_circle():
         visit(name)
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if p.is_relative_to(ROOT / "pipeline")], ids=relative
+)
+def test_only_the_disk_changes_files(path):
+    changing = {"unlink", "rename", "replace", "rmtree", "rmdir", "mkdir", "makedirs", "link", "symlink",
+                "utime", "write_bytes", "write_text", "touch", "remove"}  # fmt: skip
+    owners = {"os", "shutil", "path", "temporary", "folder"}
+    found = {
+        f"{node.func.value.id}.{node.func.attr}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name) and node.func.attr in changing
+    }  # fmt: skip
+    assert relative(path) == "pipeline/disk.py" or not {
+        f for f in found if f.split(".")[0] in owners
+    }
+
+
 def test_every_package_is_listed_for_installation():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(project["tool"]["setuptools"]["packages"])

@@ -43,11 +43,13 @@ def test_the_highest_revision_counts_and_prune_removes_the_others(tmp_path, leas
     ledger.commit(marker(unit="extract.image2"), lease)
     assert ledger.latest(0, "extract.image").revision == 11
     assert sorted(m.revision for m in ledger.scan()) == [0, 11]
-    ledger.prune({"extract.image", "extract.image2"})
+    ledger.prune({0}, {"extract.image", "extract.image2"})
     assert sorted(m.revision for m in ledger.scan()) == [0, 11]
     assert len(list((tmp_path / "ledger").rglob("*.json"))) == 2
-    ledger.prune({"extract.image"})
+    ledger.prune({0}, {"extract.image"})
     assert [m.unit for m in ledger.scan()] == ["extract.image"]
+    ledger.prune({1}, {"extract.image"})
+    assert not list(ledger.scan())
 
 
 def test_scan_goes_by_shard_over_folders(tmp_path, lease):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion.trial import Score
-from pipeline import files
+from pipeline import disk, files
 from pipeline.compare.leaderboard import Training
 from pipeline.compare.schedule import Schedule
 from pipeline.errors import Refused
@@ -39,8 +39,7 @@ class Trainings:
 
     def forget(self) -> None:
         """Remove everything."""
-        for path in sorted(self.folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
+        disk.remove_tree(self.folder)
 
     def schedule(self, terms: Mapping[str, Any]) -> Schedule | None:
         """What an earlier command with the same terms worked by."""

@@ -1,14 +1,13 @@
 """Where a training runs: a Ray task for one worker, Ray Train for several, watched by the driver."""
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from learning import parallel
-from pipeline import cluster, files
+from pipeline import cluster, disk, files
 from pipeline.cluster import Resources
 from pipeline.errors import PolyfuseError
 from pipeline.fit.train import Outcome, Task, train_model
@@ -60,7 +59,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
     except train.TrainingFailedError as err:
         raise _ours(err, what) from err
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        disk.remove_tree(scratch)
 
 
 def _one_of_several(config: dict[str, Any]) -> None:
@@ -84,7 +83,7 @@ def _watched(task: Task, progress: Progress) -> Iterator[None]:
     """Pass on what the worker writes about its progress, until the block ends."""
     done = threading.Event()
     path = task.folder / PROGRESS
-    path.unlink(missing_ok=True)
+    disk.remove(path)
     progress.stage(f"fit {task.model}", task.training.steps, unit="steps")
 
     def watch() -> None:
@@ -104,7 +103,7 @@ def _watched(task: Task, progress: Progress) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        disk.remove(path)
 
 
 def _losses(now: dict[str, Any]) -> str:

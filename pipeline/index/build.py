@@ -6,7 +6,6 @@ cheapest search settings with recall@10 >= 0.99 are found, then added. With thre
 give the same bytes; several threads link an HNSW graph in another order each time.
 """
 
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import faiss
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline import files
+from pipeline import disk, files
 from pipeline.errors import PolyfuseError
 from pipeline.index import ladder, manifests, recall
 from pipeline.index.engine import METRICS, Engine
@@ -66,9 +65,8 @@ def build_index(
     faiss.omp_set_num_threads(threads)
     _check_pairs(name, vectors, records)
     source = PartVectors(vectors, metric)
-    folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{files.TEMPORARY}{uuid.uuid4().hex}"
-    temporary.mkdir()
+    disk.make_folder(temporary)
     try:
         masks = _usable(source, records, _needs(name, identities))
         binding = IdBinding(_earlier_rows(folder))
@@ -93,7 +91,7 @@ def build_index(
         )
         return manifests.publish(folder, temporary, manifest)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        disk.remove_tree(temporary)
 
 
 def verify_index(run: Path, name: str) -> list[str]:

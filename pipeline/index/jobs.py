@@ -3,13 +3,12 @@
 FAISS gets processes of its own: beside torch, two OpenMP runtimes would share one.
 """
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import fusion
-from pipeline import cluster, files
+from pipeline import cluster, disk, files
 from pipeline.index.build import build_index
 from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
@@ -53,7 +52,7 @@ def drop_unwanted(run: Path, saved: SavedRun) -> None:
     names = {job.name for job in wanted(saved)}
     for folder in (run / "index").glob("*"):
         if folder.name not in names:
-            shutil.rmtree(folder)
+            disk.remove_tree(folder)
 
 
 def stale(run: Path, saved: SavedRun) -> list[IndexJob]:

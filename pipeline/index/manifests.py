@@ -5,14 +5,13 @@ Light: no FAISS here, so that listing indexes costs nothing.
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from encoders.base import Identity
-from pipeline import files
+from pipeline import disk, files
 from pipeline.errors import PolyfuseError, Refused
 
 FILES = ("index.faiss", "rows.parquet")
@@ -92,15 +91,15 @@ def next_version(folder: Path) -> str:
 def publish(folder: Path, temporary: Path, manifest: Manifest) -> Path:
     """Move a finished temporary folder into place, point to it and drop versions nobody opens."""
     for name in FILES:
-        files.sync(temporary / name)
+        disk.sync(temporary / name)
     files.publish(temporary / "manifest.json", manifest.to_json())
-    files.sync(temporary)
+    disk.sync(temporary)
     version = folder / next_version(folder)
-    os.rename(temporary, version)
-    files.sync(folder)
+    disk.rename(temporary, version)
+    disk.sync(folder)
     files.publish(folder / "current.json", files.to_json({"version": version.name}))
     for old in sorted(folder.glob("v*"))[:-_KEEP]:
-        shutil.rmtree(old)
+        disk.remove_tree(old)
     return version
 
 
