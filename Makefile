@@ -1,6 +1,6 @@
 # make help says what there is. Needs Python 3.11 or newer, make and git; everything else is fetched by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench tables lock clean
+.PHONY: help setup demo test check bench fuzz tables lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,9 @@ check: setup  ## formatting, lint, types
 
 bench: setup  ## the measurements behind docs/results (minutes)
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+fuzz: setup  ## 50,000 mutated media through whole runs (half an hour); writes docs/results/fuzz.md
+	$(BIN)/python -m chaos.fuzz
 
 tables: setup  ## docs/results/*.md again from the numbers beside them
 	for name in $(TABLES); do $(BIN)/python -m benchmarks.$$name --tables || exit 1; done
