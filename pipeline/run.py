@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -257,8 +257,10 @@ class _Command:
         for resources, modalities in by_resources(self.saved).items():
             units = [u for m in modalities for u in choose(plan, done, self.saved, m)]
             total = len(modalities) * plan.totals.records
-            for report in self._do("extract", units, resources, total):
-                budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
+            # Closed here: an exception would keep a stream that nobody reads alive, and Ray at work for it.
+            with contextlib.closing(self._do("extract", units, resources, total)) as reports:
+                for report in reports:
+                    budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
         left = list(todo.records_units(plan, self.ledger, self.saved))
         list(self._do("records", left, cluster.Resources(), plan.totals.records))
         budget.check()
@@ -333,7 +335,7 @@ class _Command:
 
     def _do(
         self, stage: str, units: Sequence[Unit], resources: cluster.Resources, total: int
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """Stream units through Ray, telling the progress; nothing starts when there are none."""
         if not units:
             return
