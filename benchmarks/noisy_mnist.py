@@ -9,7 +9,6 @@ Deep Multi-View Representation Learning, 2015). What counts is the error of a li
 features of view 1: the class is all that the views share.
 """
 
-import gzip
 import math
 import time
 import warnings
@@ -25,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 import fusion
+from benchmarks.avmnist.dataset import idx
 from benchmarks.results import about, data_folder, footer, load, parser, save, write_page
 from fusion import objectives
 from fusion.base import Fusion
@@ -106,14 +106,6 @@ def noisy_mnist(folder: Path) -> dict[str, tuple[Batch, np.ndarray]]:
         "tune": pairs(images[50_000:], labels[50_000:], draw),
         "test": pairs(*test, draw),
     }
-
-
-def idx(path: Path) -> np.ndarray:
-    """A file of MNIST's own format: four bytes that tell the number of axes, their lengths, bytes."""
-    raw = gzip.decompress(path.read_bytes())
-    axes = raw[3]
-    shape = np.frombuffer(raw, ">i4", count=axes, offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def pairs(

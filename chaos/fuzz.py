@@ -73,7 +73,7 @@ def attack(folder: Path, count: int, seed: int, found: Found) -> None:
     rows = []
     for number in range(count):
         kind, suffix, raw = good[rng.integers(len(good))]
-        _, changed = mutated(raw, [other for *_, other in good], rng)
+        changed = mutated(raw, [other for *_, other in good], rng)
         (folder / f"bad-{number}.{suffix}").write_bytes(changed)
         bad[f"bad-{number}"] = (kind, suffix)
         rows.append((f"bad-{number}", kind, f"bad-{number}.{suffix}"))
@@ -89,6 +89,8 @@ def attack(folder: Path, count: int, seed: int, found: Found) -> None:
     found.problems += [f"seed {seed}: {problem}" for problem in _problems(attacked, calm, bad)]
     for record_id, outcome in _outcomes(attacked, bad).items():
         found.outcomes.setdefault(bad[record_id], Counter())[outcome] += 1
+        if outcome == "nothing":
+            found.problems.append(f"seed {seed}: {record_id} is neither a vector nor an error")
 
 
 def _run(folder: Path, output: str, rows: list[tuple[str, str, str]]) -> Path:

@@ -38,8 +38,7 @@ def picture(suffix: str, rng: np.random.Generator) -> bytes:
 def sound(suffix: str, rng: np.random.Generator) -> bytes:
     """Half a second of a tone."""
     sink = io.BytesIO()
-    container_format = {"m4a": "mp4"}.get(suffix, suffix)
-    with av.open(sink, "w", format=container_format) as container:
+    with _container(sink, suffix) as container:
         stream = container.add_stream(SOUNDS[suffix], rate=48_000)
         stream.layout = "mono"
         tone = np.sin(2 * np.pi * rng.uniform(200, 2000) * np.arange(24_000) / 48_000)
@@ -55,8 +54,7 @@ def sound(suffix: str, rng: np.random.Generator) -> bytes:
 def clip(suffix: str, rng: np.random.Generator) -> bytes:
     """Eight pictures of 64 x 48, at eight a second."""
     sink = io.BytesIO()
-    container_format = {"mkv": "matroska"}.get(suffix, suffix)
-    with av.open(sink, "w", format=container_format) as container:
+    with _container(sink, suffix) as container:
         stream = container.add_stream(CLIPS[suffix], rate=8)
         stream.width, stream.height = 64, 48
         stream.pix_fmt = "yuvj420p" if suffix == "avi" else "yuv420p"
@@ -68,3 +66,8 @@ def clip(suffix: str, rng: np.random.Generator) -> bytes:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return sink.getvalue()
+
+
+def _container(sink: io.BytesIO, suffix: str) -> av.container.OutputContainer:
+    names = {"m4a": "mp4", "mkv": "matroska"}  # where FFmpeg's name is not the suffix
+    return av.open(sink, "w", format=names.get(suffix, suffix))

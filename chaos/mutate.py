@@ -68,13 +68,13 @@ MUTATIONS: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
 }
 
 
-def mutated(raw: bytes, others: Sequence[bytes], rng: np.random.Generator) -> tuple[str, bytes]:
+def mutated(raw: bytes, others: Sequence[bytes], rng: np.random.Generator) -> bytes:
     """One mutation, sometimes two, or the begin of one file with the end of another."""
     name = str(rng.choice([*MUTATIONS, "spliced"]))
     if name == "spliced":
         other = others[rng.integers(len(others))]
-        return name, raw[: rng.integers(len(raw))] + other[rng.integers(len(other)) :]
+        return raw[: rng.integers(len(raw))] + other[rng.integers(len(other)) :]
     changed = MUTATIONS[name](raw, rng)
     if changed and rng.random() < 0.2:
         changed = flip(changed, rng)
-    return name, changed
+    return changed

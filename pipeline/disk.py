@@ -52,8 +52,13 @@ def remove(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """A folder and all in it, if it is there. The names below go one by one, in no order."""
-    shutil.rmtree(path, ignore_errors=True)
+    """A folder and all in it, if it is there. The names below go one by one, in no order.
+
+    Raises:
+        OSError: something in it can't be removed.
+    """
+    if path.exists():
+        shutil.rmtree(path)
 
 
 def touch(path: Path) -> None:

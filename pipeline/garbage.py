@@ -30,13 +30,12 @@ def find(run: Path, ledger: Ledger) -> Iterator[Path]:
             yield path
 
 
-def collect(run: Path, ledger: Ledger, config: RunConfig) -> int:
+def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
     """Remove the garbage; only the holder of the lease may. Returns how many files went.
 
     What a modality or model left that the configuration no longer has is garbage, too.
     """
-    live = Plan.open(run / "plan").live
-    ledger.prune(live, all_units(config))
+    ledger.prune(plan.live, all_units(config))
     count = 0
     for path in list(find(run, ledger)):
         disk.remove(path)

@@ -23,8 +23,6 @@ def check_memory(config: RunConfig, identities: Mapping[str, Identity]) -> None:
 
     for model, own in config.models.items():
         asked = wanted(config, model)
-        if asked.objective is None:
-            continue  # nothing is learned: it takes what its inputs take
         options = dataclasses.fields(fusion.options_type(own.name))
         if "classes" in {field.name for field in options}:
             continue
@@ -36,6 +34,7 @@ def check_memory(config: RunConfig, identities: Mapping[str, Identity]) -> None:
                 {name: identities[name].dim for name in asked.inputs},
                 memory=own.memory,
                 batch=Training(**asked.training).batch,
+                training=asked.objective is not None,
                 **own.options,
             )
         except ValueError as err:

@@ -176,7 +176,7 @@ class _Command:
             self._publish(plan)
             if "index" in self.options.stages:
                 self._index()
-            self._clean()
+            self._clean(plan)
         return self._summary()
 
     def restore(self, model: str, record: models.Record) -> Summary:
@@ -187,7 +187,7 @@ class _Command:
             units = list(todo.restore_units(plan, done, self.saved, model, record))
             list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
             self._publish(plan)
-            self._clean()
+            self._clean(plan)
         return self._summary()
 
     def _plan(self) -> Plan:
@@ -372,10 +372,10 @@ class _Command:
                 rows[marker.unit] += marker.rows
         publish_snapshot(self.folder, parts, {"records": plan.totals.records, **rows})
 
-    def _clean(self) -> None:
+    def _clean(self, plan: Plan) -> None:
         """Last, so that a reader of the earlier snapshot or index finds all of it until then."""
         self.lease.check()
-        garbage.collect(self.folder, self.ledger, self.saved.config)
+        garbage.collect(self.folder, self.ledger, plan, self.saved.config)
 
     def _index(self) -> None:
         status = read_status(self.folder)

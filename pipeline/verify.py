@@ -59,7 +59,7 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
         audit.problems += _check_model(run, model, audit)
     if clean:
         with Holder(run):
-            audit.cleaned = garbage.collect(run, ledger, saved.config)
+            audit.cleaned = garbage.collect(run, ledger, plan, saved.config)
     audit.garbage = [path.relative_to(run).as_posix() for path in garbage.find(run, ledger)]
     return audit
 

@@ -42,3 +42,12 @@ def two_cpus() -> Iterator[None]:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Notes on indexes that were checked go to this test's folder, not to the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes], list[str]]:
+    """An indexed run over pictures and texts, and both, as `stored.write_media` makes it."""
+    from stored import write_media  # what it imports is not for every test
+
+    run = tmp_path_factory.mktemp("media")
+    return run, *write_media(run)

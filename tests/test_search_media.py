@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from corpus import picture, tone
 from PIL import Image
-from stored import index_all, save_config, write_media, write_run
+from stored import index_all, save_config, write_run
 
 import encoders
 from encoders.media import Limits, decode
@@ -14,12 +14,6 @@ from pipeline.errors import ConfigError
 from pipeline.search.searcher import Searcher
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory):
-    run = tmp_path_factory.mktemp("media")
-    return run, *write_media(run)
 
 
 def test_an_image_finds_its_record_by_path_bytes_kind_and_name(media, tmp_path):

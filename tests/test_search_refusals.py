@@ -5,19 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from stored import MEDIA, index_all, save_config, write_media, write_run
+from stored import MEDIA, index_all, save_config, write_run
 
 import encoders
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 from pipeline.search.searcher import Searcher
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory):
-    run = tmp_path_factory.mktemp("media")
-    return run, *write_media(run)
 
 
 def copy_of(media, tmp_path):

@@ -51,9 +51,9 @@ class Images:
     """70,000 digits, the training set before the test set; pixels: (70000, 784) bytes."""
 
     def __init__(self, folder: Path) -> None:
-        train, test = (_idx(folder / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k"))
+        train, test = (idx(folder / f"{part}-images-idx3-ubyte.gz") for part in ("train", "t10k"))
         self.pixels = np.concatenate([train, test]).reshape(-1, 784)
-        labels = (_idx(folder / f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k"))
+        labels = (idx(folder / f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k"))
         self.labels = np.concatenate(list(labels)).astype(np.int64)
         self.mean = self.pixels[:FITTED].mean(axis=0) / 255
 
@@ -171,7 +171,7 @@ def write_index(parts: dict[str, Pairs], path: Path) -> str:
     return digest(parts)
 
 
-def _idx(path: Path) -> np.ndarray:
+def idx(path: Path) -> np.ndarray:
     """A file of the MNIST format: a header of big-endian numbers, then bytes."""
     raw = gzip.decompress(path.read_bytes())
     axes = raw[3]

@@ -1,6 +1,7 @@
 """What the heads of classes and of labels share: weights of the classes, calibrated logits."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,28 +16,32 @@ class Calibrated(Head):
     """Logits that are divided by temperatures, which are fitted on the validation part.
 
     Args:
-        classes: K, how many classes or labels.
-        class_weights: (K,) numbers > 0; none: ones; "balanced": from the training part.
         temperatures: the shape of what `fitted` gives: () or (K,).
     """
 
     class_weights: Tensor
     temperature: Tensor
 
+    @dataclass(frozen=True)
+    class Options:
+        """classes: K, how many classes or labels. hidden: widths of hidden layers; none: linear.
+
+        dropout: of modalities. class_weights: (K,) numbers > 0; none: ones; "balanced": from the
+        training part.
+        """
+
+        classes: int
+        hidden: tuple[int, ...] = ()
+        dropout: float = 0.3
+        class_weights: tuple[float, ...] | str = ()
+
     def __init__(
-        self,
-        fusion: Fusion,
-        classes: int,
-        *,
-        hidden: Sequence[int],
-        dropout: float,
-        class_weights: Sequence[float] | str,
-        temperatures: tuple[int, ...] = (),
+        self, fusion: Fusion, options: Options, temperatures: tuple[int, ...] = ()
     ) -> None:
-        super().__init__(fusion, classes, hidden=hidden, dropout=dropout)
-        self.classes = classes
-        self.balanced = class_weights == "balanced"
-        self.register_buffer("class_weights", weights(class_weights, classes))
+        super().__init__(fusion, options.classes, hidden=options.hidden, dropout=options.dropout)
+        self.classes = options.classes
+        self.balanced = options.class_weights == "balanced"
+        self.register_buffer("class_weights", weights(options.class_weights, options.classes))
         self.register_buffer("temperature", torch.ones(temperatures))
 
     def fitted(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -22,27 +22,17 @@ class Classify(Calibrated):
     """
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(Calibrated.Options):
         """classes: how many. hidden: widths of hidden layers; none: linear. dropout: of modalities.
 
         class_weights: how much a record of each class counts; "balanced": every class as much as
         any other. label_smoothing: the share of each target spread over all classes.
         """
 
-        classes: int
-        hidden: tuple[int, ...] = ()
-        dropout: float = 0.3
-        class_weights: tuple[float, ...] | str = ()
         label_smoothing: float = 0.0
 
     def __init__(self, fusion: Fusion, options: Options) -> None:
-        super().__init__(
-            fusion,
-            options.classes,
-            hidden=options.hidden,
-            dropout=options.dropout,
-            class_weights=options.class_weights,
-        )
+        super().__init__(fusion, options)
         if not 0 <= options.label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected 0 <= share < 1, got {options}")
         self.label_smoothing = options.label_smoothing

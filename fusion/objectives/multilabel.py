@@ -22,27 +22,15 @@ class Multilabel(Calibrated):
     """
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(Calibrated.Options):
         """classes: how many labels. hidden: widths of hidden layers; none: linear. dropout: of modalities.
 
         class_weights: how much a record that has the label counts against one that has not;
         "balanced": all that have it as much as all that have not.
         """
 
-        classes: int
-        hidden: tuple[int, ...] = ()
-        dropout: float = 0.3
-        class_weights: tuple[float, ...] | str = ()
-
     def __init__(self, fusion: Fusion, options: Options) -> None:
-        super().__init__(
-            fusion,
-            options.classes,
-            hidden=options.hidden,
-            dropout=options.dropout,
-            class_weights=options.class_weights,
-            temperatures=(options.classes,),
-        )
+        super().__init__(fusion, options, temperatures=(options.classes,))
 
     def losses(
         self,

@@ -59,7 +59,8 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
     except train.TrainingFailedError as err:
         raise _ours(err, what) from err
     finally:
-        disk.remove_tree(scratch)
+        with contextlib.suppress(OSError):
+            disk.remove_tree(scratch)
 
 
 def _one_of_several(config: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ cheapest search settings with recall@10 >= 0.99 are found, then added. With thre
 give the same bytes; several threads link an HNSW graph in another order each time.
 """
 
+import contextlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ def build_index(
         )
         return manifests.publish(folder, temporary, manifest)
     finally:
-        disk.remove_tree(temporary)
+        with contextlib.suppress(OSError):  # it goes with the garbage
+            disk.remove_tree(temporary)
 
 
 def verify_index(run: Path, name: str) -> list[str]:
