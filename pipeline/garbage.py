@@ -19,15 +19,13 @@ _PARTS = ("records", "errors", "features", "split", "fused", "restored")
 
 
 def find(run: Path, ledger: Ledger) -> Iterator[Path]:
-    """Part files that are garbage, and temporary files anywhere in the run."""
+    """Part files that are garbage, and temporary files and folders anywhere in the run."""
     named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
     for top in _PARTS:
         for path in sorted((run / top).rglob("part-*.parquet")):
             if (path.parent.relative_to(run).as_posix(), path.name) not in named:
                 yield path
-    for path in sorted(run.rglob(f"{TEMPORARY}*")):
-        if path.is_file():
-            yield path
+    yield from sorted(run.rglob(f"{TEMPORARY}*"))
 
 
 def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
@@ -38,7 +36,7 @@ def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
     ledger.prune(plan.live, all_units(config))
     count = 0
     for path in list(find(run, ledger)):
-        disk.remove(path)
+        disk.remove_tree(path) if path.is_dir() else disk.remove(path)
         count += 1
     return count
 

@@ -164,4 +164,5 @@ def test_a_crash_at_any_moment_is_as_if_it_had_not_been(name, folder, monkeypatc
         assert contents(place) == calm
         audit = verify(place)
         assert (audit.problems, audit.garbage, audit.pending) == ([], [], 0)
+        assert not list(place.rglob(f"{files.TEMPORARY}*"))
     assert points > 1_000
