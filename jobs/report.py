@@ -5,8 +5,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
 from fusion.evaluation import Evaluation
 from jobs.curve import loss_curve
 from jobs.head_report import head_page
@@ -15,7 +13,7 @@ from pipeline import files
 from pipeline.models import HISTORY, METRICS
 from pipeline.saved import SavedRun, load_saved
 from pipeline.status import Status
-from pipeline.store import Snapshot
+from pipeline.store import Snapshot, read_table
 
 if TYPE_CHECKING:
     from pipeline.run import Summary
@@ -137,7 +135,7 @@ def _errors(run: Path, status: Status) -> str:
     counts = table(("reason", "count"), status.errors.most_common())
     rows: list[Sequence[object]] = []
     for part in Snapshot.latest(run).parts("errors"):
-        for row in pq.read_table(part.path).to_pylist():
+        for row in read_table(part.path).to_pylist():
             rows.append(
                 (row["record_id"], row["feature"], row["uri"], row["reason"], row["message"])
             )

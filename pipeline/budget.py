@@ -2,10 +2,9 @@
 
 from collections import Counter
 
-import pyarrow.parquet as pq
-
 from pipeline.errors import BudgetExceeded
 from pipeline.ledger import Ledger
+from pipeline.store import read_table
 
 _ENOUGH = 30  # items of a modality before its rate means anything
 
@@ -59,5 +58,5 @@ class Budget:
         part = marker.file("errors") if marker else None
         if part is None:
             return ""
-        row = pq.read_table(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]
+        row = read_table(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]
         return f" (for example {row['uri'] or row['record_id']}: {row['reason']}, {row['message']})"

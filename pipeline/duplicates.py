@@ -5,7 +5,6 @@ each file fits in memory. At 10^12 ids two different ones share a hash with prob
 """
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import files
 from pipeline.errors import ConfigError
-from pipeline.files import TEMPORARY
 from pipeline.sources.base import Shard, Source
 
 BUCKET_ROWS = 2_000_000
@@ -29,10 +28,10 @@ def check_ids(source: Source, shards: Sequence[Shard], folder: Path) -> None:
     """
     count = max(1, -(-sum(shard.rows for shard in shards) // BUCKET_ROWS))
     with (
-        tempfile.TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}ids-") as scratch,
+        files.scratch(folder) as scratch,
         ExitStack() as stack,
     ):
-        paths = [Path(scratch, str(bucket)) for bucket in range(count)]
+        paths = [scratch / str(bucket) for bucket in range(count)]
         buckets = [stack.enter_context(open(path, "wb")) for path in paths]
         for index, shard in enumerate(shards):
             entries = _hashes(source, shard, index)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -18,7 +17,7 @@ from fusion.base import Fusion
 from pipeline import files, schemas
 from pipeline.config import RunConfig
 from pipeline.models import WEIGHTS, Record, inputs
-from pipeline.store import PartFile
+from pipeline.store import PartFile, read_table
 from pipeline.vectors import rows_of, tensors
 
 _ROWS, _ROWS_OF_SEQUENCES = 4096, 256  # records fused at a time
@@ -57,7 +56,7 @@ def load_model(folder: Path) -> Fusion:
     """Build a saved model and load its weights."""
     description = files.read_json(folder / "config.json")
     model = fusion.build(description["name"], description["dims"], **description["options"])
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    model.load_state_dict(load_file(files.local(folder / WEIGHTS)))
     return model.eval()
 
 
@@ -71,7 +70,7 @@ def read_inputs(
     run: Path, parts: Mapping[str, PartFile], model: Fusion
 ) -> tuple[pa.ChunkedArray, Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
     """The record ids of one shard, and its features and presence in batches; one at least, if empty."""
-    tables = {name: pq.read_table(run / part.folder / part.name) for name, part in parts.items()}
+    tables = {name: read_table(run / part.folder / part.name) for name, part in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
     sequences = model.takes_sequences
     columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import disk
+from pipeline import bucket, files
 from pipeline.config import RunConfig
 from pipeline.files import TEMPORARY
+from pipeline.index import manifests
 from pipeline.ledger import Ledger
 from pipeline.plan import Plan
 from pipeline.units import all_units
@@ -18,14 +19,31 @@ _OURS = (
 _PARTS = ("records", "errors", "features", "split", "fused", "restored")
 
 
-def find(run: Path, ledger: Ledger) -> Iterator[Path]:
+def find(run: Path, ledger: Ledger, config: RunConfig) -> Iterator[Path]:
     """Part files that are garbage, and temporary files and folders anywhere in the run."""
     named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
     for top in _PARTS:
         for path in sorted((run / top).rglob("part-*.parquet")):
-            if (path.parent.relative_to(run).as_posix(), path.name) not in named:
+            part = (path.parent.relative_to(run).as_posix(), path.name)
+            if part not in named and not _is_named(part, ledger, config):
                 yield path
-    yield from sorted(run.rglob(f"{TEMPORARY}*"))
+    if not bucket.holds(run):  # there is nothing temporary in an object store
+        yield from sorted(run.rglob(f"{TEMPORARY}*"))
+    for name in manifests.names(run):
+        yield from _unfinished(run / "index" / name)
+
+
+def _is_named(part: tuple[str, str], ledger: Ledger, config: RunConfig) -> bool:
+    """Asks for the markers themselves: the listing that a scan goes by may lag behind them."""
+    shard = int(part[1].split("-")[1])
+    markers = (ledger.latest(shard, unit) for unit in all_units(config))
+    return any(part == (own.folder, own.name) for m in markers if m for own in m.files)
+
+
+def _unfinished(index: Path) -> Iterator[Path]:
+    """Versions of an index after the one that it points to: their builder died."""
+    now = manifests.current(index)
+    yield from (version for version in manifests.versions(index) if now and version.name > now.name)
 
 
 def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
@@ -35,8 +53,8 @@ def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
     """
     ledger.prune(plan.live, all_units(config))
     count = 0
-    for path in list(find(run, ledger)):
-        disk.remove_tree(path) if path.is_dir() else disk.remove(path)
+    for path in list(find(run, ledger, config)):
+        files.remove_any(path)
         count += 1
     return count
 
@@ -45,7 +63,4 @@ def clear(folder: Path) -> None:
     """Forget everything in the run but the lease; nothing that is not ours is touched."""
     for name in _OURS:
         path = folder / name
-        if path.is_dir():
-            disk.remove_tree(path)
-        else:
-            disk.remove(path)
+        files.remove_any(path)

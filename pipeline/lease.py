@@ -6,16 +6,18 @@ they stop. The lease of a process that is dead on this machine is taken over at 
 another machine when its heartbeat has been still for `STALE` seconds.
 """
 
+import contextlib
 import os
 import socket
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import disk, files
-from pipeline.errors import Refused
+from pipeline import files
+from pipeline.errors import PolyfuseError, Refused
 
 HEARTBEAT = 10.0
 STALE = 60.0
@@ -30,13 +32,14 @@ class Lease:
 
     def check(self) -> None:
         """Raise Refused when a later epoch exists."""
-        if self._path(self.epoch + 1).exists():
+        if self.path(self.epoch + 1).exists():
             raise Refused(
                 f"{self.run}: another writer took over (epoch {self.epoch + 1}, this one has "
                 f"{self.epoch}); nothing of this writer is committed any more"
             )
 
-    def _path(self, epoch: int) -> Path:
+    def path(self, epoch: int) -> Path:
+        """The file of an epoch."""
         return self.run / "lease" / f"{epoch:07d}.json"
 
 
@@ -55,24 +58,26 @@ class Holder:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        path = self.lease._path(self.lease.epoch)
+        path = self.lease.path(self.lease.epoch)
         files.publish(path, files.to_json({**_owner(), "released": True}))
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            disk.touch(self.lease._path(self.lease.epoch))
+            with contextlib.suppress(OSError, PolyfuseError):  # the next one may get through
+                files.touch(self.lease.path(self.lease.epoch))
 
 
 def _take(run: Path) -> int:
-    folder = run / "lease"
-    epochs = sorted(folder.glob("[0-9]*.json"))
-    epoch = int(epochs[-1].stem) if epochs else 0
-    if epochs:
-        _refuse_if_alive(run, epochs[-1])
-    if not files.create(folder / f"{epoch + 1:07d}.json", files.to_json(_owner())):
+    names = [name for name in files.names(run / "lease") if name[0].isdigit()]
+    epoch = int(names[-1].removesuffix(".json")) if names else 0
+    while Lease(run, epoch + 1).path(epoch + 1).exists():  # a listing may lag
+        epoch += 1
+    path = Lease(run, epoch).path
+    if epoch:
+        _refuse_if_alive(run, path(epoch))
+    mine = files.to_json({**_owner(), "token": uuid.uuid4().hex})  # no two writers write the same
+    if not files.create(path(epoch + 1), mine):
         raise Refused(f"{run}: another writer started at the same moment; try again")
-    for old in epochs[:-1]:
-        disk.remove(old)
     return epoch + 1
 
 

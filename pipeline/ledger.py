@@ -7,18 +7,22 @@ revision; the highest revision counts. Files that no current marker names are ga
 """
 
 import base64
+import json
+import re
 import zlib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline import disk, files
+from pipeline import files
 from pipeline.lease import Lease
 from pipeline.store import PartFile
 
 # One letter per row in a marker's states.
 VECTOR, ABSENT, FAILED, FILTERED = "v", ".", "x", "f"
 _PREFIX = 1000  # shards per ledger folder
+_TOGETHER = 256  # markers read at a time
+_MARKER = re.compile(r"(?P<shard>\d{7,})-(?P<unit>.+)-(?P<revision>\d{4})\.json")
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Marker:
 
     work: digest of what the unit was asked to do (identities, inputs); a unit is done when its
     newest marker has the digest that is wanted now. states: {feature: one letter per row}.
-    errors: {reason: count}. seconds: time taken, for the summary only.
+    errors: {reason: count}. seconds, finished: time taken and time of day (Unix), for people only.
     """
 
     shard: int
@@ -39,6 +43,12 @@ class Marker:
     errors: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     revision: int = 0
+    finished: float = 0.0
+
+    @property
+    def states_digest(self) -> str:
+        """Of the states: what is derived from them is made anew when this changes."""
+        return files.short_digest(dict(self.states))
 
     def to_bytes(self) -> bytes:
         """The JSON file; states are deflated, for they are long and monotonous."""
@@ -47,9 +57,9 @@ class Marker:
         return files.to_json(data)
 
     @classmethod
-    def read(cls, path: Path) -> "Marker":
-        """A marker from its file."""
-        data = files.read_json(path)
+    def from_bytes(cls, content: bytes) -> "Marker":
+        """What `to_bytes` gave."""
+        data = json.loads(content)
         data.pop("format")
         data["files"] = tuple(PartFile(**part) for part in data["files"])
         data["states"] = {name: _inflate(text) for name, text in data["states"].items()}
@@ -69,31 +79,43 @@ def _inflate(text: str) -> str:
 
 
 class Ledger:
-    """The markers of one run, in RUN/ledger/<thousand>/."""
+    """The markers of one run, in RUN/ledger/<thousand>/.
+
+    A listing may lag behind what workers have just written (object stores): who knows better tells
+    it by `saw`, and where one marker is looked for the next revisions are asked for by name.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self.folder = run / "ledger"
+        self._seen: dict[tuple[int, str], int] = {}
+
+    def saw(self, shard: int, unit: str, revision: int) -> None:
+        """Somebody reports that this marker is there."""
+        self._seen[shard, unit] = max(revision, self._seen.get((shard, unit), 0))
 
     def latest(self, shard: int, unit: str) -> Marker | None:
         """The newest revision of one unit's marker, or None while the unit is not done."""
-        paths = sorted(self._prefix(shard).glob(f"{shard:07d}-{unit}-[0-9][0-9][0-9][0-9].json"))
-        return Marker.read(paths[-1]) if paths else None
+        revision = max(self._listed(shard, unit), default=-1)
+        revision = max(revision, self._seen.get((shard, unit), -1))
+        while self._path(shard, unit, revision + 1).exists():
+            revision += 1
+        return self._read(self._path(shard, unit, revision)) if revision >= 0 else None
+
+    def find(self, shard: int, unit: str, revision: int) -> Marker | None:
+        """One revision of a marker, or None where it is not there."""
+        return self._read(self._path(shard, unit, revision))
 
     def scan(self) -> Iterator[Marker]:
-        """The newest marker of every unit, by shard."""
-        return (marker for marker, _ in self.scan_with_times())
-
-    def scan_with_times(self) -> Iterator[tuple[Marker, float]]:
-        """The same, with the time each marker was written. One folder's names are in memory at a time."""
-        for prefix in sorted(self.folder.glob("[0-9]*")):
-            newest: dict[str, str] = {}
-            for path in sorted(prefix.glob("*.json")):
-                unit, _, revision = path.stem.rpartition("-")
-                newest[unit] = revision
-            for unit, revision in newest.items():
-                path = prefix / f"{unit}-{revision}.json"
-                yield Marker.read(path), path.stat().st_mtime
+        """The newest marker of every unit, by shard. One folder's names are in memory at a time."""
+        thousands = {name for name in files.names(self.folder) if name.isdigit()}
+        thousands |= {self._prefix(shard).name for shard, _ in self._seen}
+        for thousand in sorted(thousands):
+            newest = self._newest(thousand)
+            paths = [self._path(*unit, revision) for unit, revision in sorted(newest.items())]
+            for start in range(0, len(paths), _TOGETHER):
+                found = files.read_all(paths[start : start + _TOGETHER])
+                yield from (Marker.from_bytes(content) for content in found if content is not None)
 
     def commit(self, marker: Marker, lease: Lease) -> bool:
         """Create the marker; False where the same revision was committed before.
@@ -102,9 +124,10 @@ class Ledger:
             Refused: another writer has taken the run over since this one started.
         """
         lease.check()
-        created = files.create(self._path(marker), marker.to_bytes())
+        path = self._path(marker.shard, marker.unit, marker.revision)
+        created = files.create(path, marker.to_bytes())
         for attempt in self._attempts(marker.shard, marker.unit):
-            disk.remove(attempt)
+            files.remove(attempt)
         return created
 
     def attempt(self, shard: int, unit: str) -> int:
@@ -118,29 +141,52 @@ class Ledger:
 
     def forget(self, shard: int, unit: str) -> None:
         """Drop the markers of a unit that is no longer worth having."""
-        for path in self._prefix(shard).glob(f"{shard:07d}-{unit}-[0-9][0-9][0-9][0-9].json"):
-            disk.remove(path)
+        for revision in self._listed(shard, unit):
+            files.remove(self._path(shard, unit, revision))
+        self._seen.pop((shard, unit), None)
 
     def prune(self, shards: Container[int], units: Container[str]) -> None:
         """Remove what belongs to other shards or units than these, and markers with a newer revision."""
-        for prefix in self.folder.glob("[0-9]*"):
-            newest: dict[tuple[str, str], Path] = {}
-            for path in sorted(prefix.glob("[0-9]*")):
-                shard, _, rest = path.stem.partition("-")
-                unit = rest.rpartition("-")[0] if path.suffix == ".json" else None
-                if int(shard) not in shards or (unit is not None and unit not in units):
-                    disk.remove(path)
-                elif unit is not None:
-                    if (shard, unit) in newest:
-                        disk.remove(newest[shard, unit])
-                    newest[shard, unit] = path
+        for thousand in files.names(self.folder):
+            newest = self._newest(thousand)
+            for name in files.names(self.folder / thousand):
+                if name.startswith(files.TEMPORARY):
+                    continue  # somebody's, or garbage
+                found = _MARKER.fullmatch(name)
+                unit = found["unit"] if found else None
+                gone = int(name.partition("-")[0]) not in shards
+                gone |= unit is not None and unit not in units
+                old = found and int(found["revision"]) < newest[int(found["shard"]), found["unit"]]
+                if gone or old:
+                    files.remove(self.folder / thousand / name)
+
+    def _newest(self, thousand: str) -> dict[tuple[int, str], int]:
+        """The newest revision of every unit in one folder."""
+        newest: dict[tuple[int, str], int] = {}
+        for found in filter(None, map(_MARKER.fullmatch, files.names(self.folder / thousand))):
+            unit, revision = (int(found["shard"]), found["unit"]), int(found["revision"])
+            newest[unit] = max(revision, newest.get(unit, 0))
+        for unit, revision in self._seen.items():
+            if self._prefix(unit[0]).name == thousand:
+                newest[unit] = max(revision, newest.get(unit, 0))
+        return newest
+
+    def _listed(self, shard: int, unit: str) -> list[int]:
+        """The revisions of one unit that a listing shows."""
+        names = files.names(self._prefix(shard), f"{shard:07d}-{unit}-")
+        matches = filter(None, map(_MARKER.fullmatch, names))
+        return [int(found["revision"]) for found in matches if found["unit"] == unit]
+
+    def _read(self, path: Path) -> Marker | None:
+        content = files.read_all([path])[0]
+        return None if content is None else Marker.from_bytes(content)
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"
 
-    def _path(self, marker: Marker) -> Path:
-        name = f"{marker.shard:07d}-{marker.unit}-{marker.revision:04d}.json"
-        return self._prefix(marker.shard) / name
+    def _path(self, shard: int, unit: str, revision: int) -> Path:
+        return self._prefix(shard) / f"{shard:07d}-{unit}-{revision:04d}.json"
 
     def _attempts(self, shard: int, unit: str) -> list[Path]:
-        return list(self._prefix(shard).glob(f"{shard:07d}-{unit}.attempt-*"))
+        folder = self._prefix(shard)
+        return [folder / name for name in files.names(folder, f"{shard:07d}-{unit}.attempt-")]

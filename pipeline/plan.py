@@ -22,13 +22,23 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import disk
 from pipeline.duplicates import check_ids
 from pipeline.errors import ConfigError, Refused
-from pipeline.files import FORMAT, TEMPORARY, publish, replacing
+from pipeline.files import (
+    FORMAT,
+    TEMPORARY,
+    local,
+    make_folder,
+    names,
+    publish,
+    read,
+    remove_any,
+    replacing,
+)
 from pipeline.sources.base import FileState, Known, Limit, Piece, Shard, Source
 from pipeline.sources.media import SCHEMA as CATALOGUE
 from pipeline.sources.media import catalogue_path
+from pipeline.store import read_schema
 
 __all__ = ["Plan", "Planned", "Shard", "make_plan"]
 
@@ -70,7 +80,7 @@ class Plan:
             ConfigError: there is none, or it is of a format this version doesn't know.
         """
         try:
-            state = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+            state = json.loads(read(folder / "plan.json"))
         except FileNotFoundError as err:
             raise ConfigError(f"{folder} holds no plan; expected plan.json (run it first)") from err
         except ValueError as err:
@@ -100,17 +110,17 @@ class Plan:
     @cached_property
     def live(self) -> frozenset[int]:
         """Numbers that are valid."""
-        with pq.ParquetFile(self._shards) as file:
+        with pq.ParquetFile(local(self._shards)) as file:
             return frozenset(file.read(columns=["number"])["number"].to_pylist())
 
     @property
     def schema(self) -> pa.Schema:
         """The kept source columns, as fixed by the first planning."""
-        return pq.read_schema(self.folder / "columns.parquet").remove_metadata()
+        return read_schema(self.folder / "columns.parquet")
 
     def shards(self) -> Iterator[Shard]:
         """Live shards in number order, streaming."""
-        with pq.ParquetFile(self._shards) as file:
+        with pq.ParquetFile(local(self._shards)) as file:
             for batch in file.iter_batches():
                 yield from map(Shard.from_dict, batch.to_pylist())
 
@@ -134,7 +144,7 @@ def make_plan(
         Refused: rows or columns differ from what was planned.
         ConfigError: the source is empty, or an id is empty or repeated.
     """
-    disk.make_folder(folder)
+    make_folder(folder)
     _remove_leftovers(folder)
     source.plan_folder = folder
     old = Plan.open(folder) if (folder / "plan.json").exists() else None
@@ -273,8 +283,5 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for path in folder.glob(f"{TEMPORARY}*"):
-        if path.is_dir():
-            disk.remove_tree(path)
-        else:
-            disk.remove(path)
+    for name in names(folder, TEMPORARY):
+        remove_any(folder / name)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
@@ -23,7 +22,7 @@ from pipeline.models import OBJECTIVE, Record, folder_of
 from pipeline.onefile import whole_file
 from pipeline.progress import Progress, Silent
 from pipeline.saved import SavedRun, load_saved
-from pipeline.store import Snapshot
+from pipeline.store import Snapshot, read_table
 from pipeline.vectors import rows_of, tensors
 
 _ROWS = 1024  # records predicted at a time
@@ -93,7 +92,7 @@ def _tables(calls: Sequence[tuple[Path, dict[str, Path]]], saved: SavedRun) -> I
 
 def _folder(run: Path, head: str) -> Path:
     """Where the head is: a model of this run, or a folder that holds one."""
-    for folder in (run / "models" / head, Path(head)):
+    for folder in (run / "models" / head, files.at(head)):
         if (folder / "config.json").exists():
             return folder.resolve()
     known = sorted(path.parent.name for path in run.glob("models/*/" + OBJECTIVE))
@@ -145,7 +144,7 @@ def predict_shard(folder: Path, parts: Mapping[str, Path]) -> pa.Table:
     torch.set_num_threads(1)
     model, head, record = _loaded(folder, (folder / "config.json").stat().st_mtime_ns)
     assert record.labels is not None, "the driver has looked"
-    tables = {name: pq.read_table(path) for name, path in parts.items()}
+    tables = {name: read_table(path) for name, path in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
     columns = {
         name: rows_of(table["vector"], sequences=model.takes_sequences)
@@ -177,7 +176,7 @@ def _loaded(folder: Path, written: int) -> tuple[Fusion, Predictor, Record]:
     model = load_model(folder)
     head = objectives.build(record.objective["name"], model, **record.objective["options"])
     assert isinstance(head, Predictor), "the driver has looked"
-    head.load_state_dict(load_file(folder / OBJECTIVE))
+    head.load_state_dict(load_file(files.local(folder / OBJECTIVE)))
     return model, head.eval(), record
 
 

@@ -7,7 +7,6 @@ AMX, nothing is read and nothing is started.
 
 import os
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ import encoders
 from encoders import precision
 from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError
-from pipeline import cluster
+from pipeline import cluster, files
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import ConfigError
 from pipeline.extract import columns_read, filtered
@@ -82,7 +81,7 @@ def gather(
     All frames of a video count. Items that can't be used are passed over: they become errors when
     their shard is computed. Decoding is isolated, because no attempt is on record yet.
     """
-    folder = Path(config.output) / "plan"
+    folder = files.at(config.output) / "plan"
     source = open_source(spec, folder)
     tool = Disposable(config.media_limits)
     loader = Loader(source, config, feature.modality, tool)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
 from fusion import objectives
@@ -21,7 +20,7 @@ from pipeline.errors import PolyfuseError
 from pipeline.fuse import load_model, read_inputs
 from pipeline.models import OBJECTIVE, Record
 from pipeline.saved import SavedRun
-from pipeline.store import PartFile, Snapshot
+from pipeline.store import PartFile, Snapshot, read_table
 
 
 def check(run: Path, saved: SavedRun, model: str) -> Record:
@@ -72,7 +71,7 @@ class Restorer:
         description = files.read_json(folder / "config.json")["objective"]
         self.model = load_model(folder)
         self.objective = objectives.build(description["name"], self.model, **description["options"])
-        self.objective.load_state_dict(load_file(folder / OBJECTIVE))
+        self.objective.load_state_dict(load_file(files.local(folder / OBJECTIVE)))
         self.features = [name for name in self.model.dims if name in set(features)]
 
     def restore(self, run: Path, parts: Mapping[str, PartFile]) -> dict[str, pa.Table]:
@@ -101,7 +100,7 @@ def count(run: Path, model: str) -> dict[str, int]:
     top = f"restored/{model}/"
     return {
         folder.removeprefix(top): sum(
-            pc.sum(pq.read_table(part.path, columns=["restored"])["restored"]).as_py() or 0
+            pc.sum(read_table(part.path, columns=["restored"])["restored"]).as_py() or 0
             for part in snapshot.parts(folder)
         )
         for folder in snapshot.folders()

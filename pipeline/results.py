@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
-from pipeline import schemas
+from pipeline import files, schemas
 from pipeline.errors import ConfigError
 from pipeline.index import manifests
 from pipeline.saved import SavedRun, load_saved
-from pipeline.store import Part, Snapshot
+from pipeline.store import Part, Snapshot, dataset, read_table
 
 if TYPE_CHECKING:
     from pipeline.search.searcher import Hit, Searcher
@@ -35,7 +33,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = files.at(path)
         self.saved: SavedRun = load_saved(self.path)
         self.snapshot = Snapshot.latest(self.path)
         self._searchers: dict[str, Searcher] = {}
@@ -89,7 +87,7 @@ class Run:
         ids: list[np.ndarray] = []
         matrix, start = np.empty((0, 0), np.float32), 0
         for part in parts:
-            table = pq.read_table(part.path, columns=["record_id", "vector"])
+            table = read_table(part.path, columns=["record_id", "vector"])
             block, valid = schemas.matrix_of(table["vector"])
             if not matrix.size:  # one allocation: a list of blocks would need it all twice
                 matrix = np.empty((sum(p.rows for p in parts), block.shape[1]), np.float32)
@@ -150,9 +148,4 @@ class Run:
 
     def _dataset(self, folder: str) -> ds.Dataset:
         """Lazy: only the parts of this snapshot, whatever else lies in the folder."""
-        paths = [str(part.path) for part in self._parts(folder)]
-        return ds.dataset(paths, schema=_schema(paths[0]), format="parquet")
-
-
-def _schema(path: str) -> pa.Schema:
-    return pq.read_schema(path).remove_metadata()
+        return dataset([part.path for part in self._parts(folder)])

@@ -77,7 +77,7 @@ def run(
         ConfigError, Refused, BudgetExceeded, PolyfuseError: each one line for a person.
     """
     options, progress = options or Options(), progress or Silent()
-    folder = Path(config.output)
+    folder = files.at(config.output)
     source = open_source(source_spec(config), folder / "plan")
     if config.source.where:
         expression.parse(config.source.where, source.schema())  # a mistake in it shows at once
@@ -150,7 +150,7 @@ class _Command:
     def __init__(
         self, saved: SavedRun, source: Source, lease: Lease, options: Options, progress: Progress
     ) -> None:
-        self.folder = Path(saved.config.output)
+        self.folder = files.at(saved.config.output)
         self.saved = saved
         self.source = source
         self.lease = lease
@@ -217,7 +217,7 @@ class _Command:
     def _save(self) -> None:
         path = self.folder / "config.yaml"
         text = self.saved.to_yaml().encode()
-        if not path.exists() or path.read_bytes() != text:
+        if not path.exists() or files.read(path) != text:
             files.publish(path, text)
 
     def _choose(self, feature: Feature) -> tuple[Setting, dict[str, Any]]:
@@ -261,7 +261,8 @@ class _Command:
             with contextlib.closing(self._do("extract", units, resources, total)) as reports:
                 for report in reports:
                     budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
-        left = list(todo.records_units(plan, self.ledger, self.saved))
+        done = todo.Done.scan(self.ledger, plan)
+        left = list(todo.records_units(plan, done, self.saved))
         list(self._do("records", left, cluster.Resources(), plan.totals.records))
         budget.check()
 
@@ -353,6 +354,8 @@ class _Command:
         ):
             self.progress.advance(report["rows"], report["failed"])
             self.computed += report["rows"]
+            for name, revision in report["markers"]:
+                self.ledger.saw(report["shard"], name, revision)
             yield report
         self.seconds[stage] += time.monotonic() - started
 

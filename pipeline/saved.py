@@ -107,7 +107,7 @@ def load_saved(run: Path) -> SavedRun:
             f"{run} holds no run (no config.yaml in it): give the folder named `output` in the configuration"
         )
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        data = yaml.load(files.read(path), _Loader)
         config = {**data["config"], "output": str(run.resolve())}  # the run may have been moved
         return SavedRun(
             RunConfig.model_validate(config),

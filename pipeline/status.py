@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import files, records
+from pipeline.index import manifests
 from pipeline.ledger import Ledger
 from pipeline.models import HEAD, PROGRESS, Record, trained_models
 from pipeline.plan import Plan
@@ -81,7 +82,7 @@ def read_status(run: Path) -> Status:
     outcomes: Counter[str] = Counter({name: 0 for name in records.OUTCOMES})
     recent: Counter[str] = Counter()
     now = time.time()
-    for marker, written in Ledger(run).scan_with_times():
+    for marker in Ledger(run).scan():
         stage = stages.get(marker.unit)
         if (
             stage is None
@@ -97,12 +98,12 @@ def read_status(run: Path) -> Status:
             stage.failed += failed
         if marker.unit == RECORDS:
             outcomes.update(records.count_outcomes(marker.states["outcome"]))
-        if now - written < _RECENT:
+        if now - marker.finished < _RECENT:
             recent[marker.unit] += marker.rows
     for name, rows in recent.items():
         stages[name].rate = rows / _RECENT
     models = [_model(run, saved, name) for name in trained_models(saved.config)]
-    return Status(run, total, dict(outcomes), list(stages.values()), _indexes(run), models)
+    return Status(run, total, dict(outcomes), list(stages.values()), manifests.names(run), models)
 
 
 def _model(run: Path, saved: SavedRun, name: str) -> ModelStatus:
@@ -114,10 +115,6 @@ def _model(run: Path, saved: SavedRun, name: str) -> ModelStatus:
         return ModelStatus(name, "not trained")
     trained = record.trained
     return ModelStatus(name, "trained", trained.step, trained.steps, trained.valid)
-
-
-def _indexes(run: Path) -> list[str]:
-    return sorted(pointer.parent.name for pointer in (run / "index").glob("*/current.json"))
 
 
 def to_json(status: Status) -> dict[str, object]:

@@ -6,14 +6,16 @@ whoever writes it and how often.
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline import files
+from pipeline import bucket, files
 from pipeline.errors import PolyfuseError
 
 # Small enough that a search can read one record's vector back, large enough to scan quickly.
@@ -42,6 +44,43 @@ class Part:
     bytes: int
 
 
+def read_table(path: Path, **options: Any) -> pa.Table:
+    """A Parquet file of a run; options as `pyarrow.parquet.read_table` takes them."""
+    return pq.read_table(opened(path), **options)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Of a Parquet file of a run, without what others noted in it."""
+    return pq.read_schema(opened(path)).remove_metadata()
+
+
+def read_rows(path: Path) -> int:
+    """How many rows its footer says it has."""
+    return pq.read_metadata(opened(path)).num_rows
+
+
+def ranged(path: Path) -> pq.ParquetFile:
+    """A Parquet file of a run of which only some rows are wanted: a context manager."""
+    if bucket.holds(path):
+        return pq.ParquetFile(path.open("rb", cache_type="none"))  # type: ignore[call-overload]
+    return pq.ParquetFile(path)
+
+
+def dataset(paths: Sequence[Path]) -> ds.Dataset:
+    """Parquet files of one schema as one lazy table."""
+    return ds.dataset(
+        [bucket.key(path) for path in paths] if bucket.holds(paths[0]) else [str(p) for p in paths],
+        schema=read_schema(paths[0]),
+        format="parquet",
+        filesystem=bucket.store(paths[0]) if bucket.holds(paths[0]) else None,
+    )
+
+
+def opened(path: Path) -> str | pa.BufferReader:
+    """What Arrow reads a file of a run from: an object of a store in one request."""
+    return pa.BufferReader(files.read(path)) if bucket.holds(path) else str(path)
+
+
 def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile:
     """Write RUN/folder/part-<number>-<digest>.parquet and return what a marker needs.
 
@@ -64,7 +103,7 @@ def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile
     digest = hashlib.sha256(data).hexdigest()
     name = f"part-{number:07d}-{digest[:16]}.parquet"
     path = run / folder / name
-    if not path.exists() or files.sha256_of(path) != digest:
+    if bucket.holds(path) or not path.exists() or files.sha256_of(path) != digest:
         files.publish(path, data)
     return PartFile(folder, name, table.num_rows, digest, len(data))
 
@@ -116,7 +155,7 @@ class Snapshot:
 
         There is one part per shard and folder; row i of part n is the same record in each folder.
         """
-        table = pq.read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
+        table = read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
         return [
             Part(
                 self.run / folder / row["name"],
@@ -130,7 +169,7 @@ class Snapshot:
 
     def folders(self) -> list[str]:
         """Every folder that has parts."""
-        return sorted(set(pq.read_table(self.manifest, columns=["folder"])["folder"].to_pylist()))
+        return sorted(set(read_table(self.manifest, columns=["folder"])["folder"].to_pylist()))
 
 
 _MANIFEST = pa.schema(

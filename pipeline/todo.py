@@ -1,9 +1,10 @@
 """What is left to do: the plan against the ledger."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import records
 from pipeline.config import RunConfig
@@ -16,13 +17,24 @@ from pipeline.store import PartFile
 from pipeline.units import RECORDS, SPLIT, Unit, extract_unit, fuse_unit, restore_unit
 
 
+class Known(NamedTuple):
+    """What is kept of a unit's newest marker. states: their digest."""
+
+    work: str
+    revision: int
+    states: str
+
+    @classmethod
+    def of(cls, marker: Marker) -> "Known":
+        """From the marker."""
+        return cls(marker.work, marker.revision, marker.states_digest)
+
+
 @dataclass
 class Done:
     """The ledger in memory, without the states: what each unit's newest marker says."""
 
-    work: dict[tuple[int, str], tuple[str, int]] = field(
-        default_factory=dict
-    )  # (shard, unit) -> work, revision
+    units: dict[tuple[int, str], Known] = field(default_factory=dict)  # (shard, unit) -> marker
     parts: dict[tuple[int, str], PartFile] = field(default_factory=dict)  # (shard, folder) -> part
     failed: set[tuple[int, str]] = field(default_factory=set)  # units with failed rows
     tried: Counter[str] = field(default_factory=Counter)  # by modality
@@ -39,7 +51,7 @@ class Done:
 
     def add(self, marker: Marker) -> None:
         """Take one marker in."""
-        self.work[marker.shard, marker.unit] = (marker.work, marker.revision)
+        self.units[marker.shard, marker.unit] = Known.of(marker)
         for part in marker.files:
             if part.folder != "errors":
                 self.parts[marker.shard, part.folder] = part
@@ -57,12 +69,13 @@ class Done:
 
     def is_done(self, shard: int, unit: str, work: str) -> bool:
         """Whether the newest marker is of exactly this work."""
-        return self.work.get((shard, unit), ("", 0))[0] == work
+        found = self.units.get((shard, unit))
+        return found is not None and found.work == work
 
     def next_revision(self, shard: int, unit: str) -> int:
         """The revision a new marker gets."""
-        found = self.work.get((shard, unit))
-        return found[1] + 1 if found else 0
+        found = self.units.get((shard, unit))
+        return found.revision + 1 if found else 0
 
 
 def count_items(marker: Marker) -> tuple[int, int]:
@@ -94,24 +107,29 @@ def retry_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Itera
             yield Unit(name, shard, work, done.next_revision(shard.number, name), retry=True)
 
 
-def records_units(plan: Plan, ledger: Ledger, saved: SavedRun) -> Iterator[Unit]:
+def records_units(plan: Plan, done: Done, saved: SavedRun) -> Iterator[Unit]:
     """The shards whose records/ a killed worker left underived."""
     for shard in plan.shards():
-        unit = records_unit(saved, ledger, shard)
+        unit = records_unit(saved, shard, lambda name: done.units.get((shard.number, name)))  # noqa: B023
         if unit:
             yield unit
 
 
-def records_unit(saved: SavedRun, ledger: Ledger, shard: Shard) -> Unit | None:
-    """The unit that derives records/ of a shard; None while a modality is missing, or when it is done."""
-    markers = []
+def records_unit(
+    saved: SavedRun, shard: Shard, newest: Callable[[str], Known | None]
+) -> Unit | None:
+    """The unit that derives records/ of a shard; None while a modality is missing, or when it is done.
+
+    newest: what is known of a unit of this shard, by the unit's name.
+    """
+    states = {}
     for modality in saved.config.modalities:
-        marker = ledger.latest(shard.number, extract_unit(modality))
-        if marker is None or marker.work != saved.work(modality):
+        found = newest(extract_unit(modality))
+        if found is None or found.work != saved.work(modality):
             return None
-        markers.append(marker)
-    work = records.work_digest(markers)
-    latest = ledger.latest(shard.number, RECORDS)
+        states[modality] = found.states
+    work = records.work_digest(states)
+    latest = newest(RECORDS)
     if latest and latest.work == work:
         return None
     return Unit(RECORDS, shard, work, revision=latest.revision + 1 if latest else 0)
@@ -161,11 +179,11 @@ def outdated(done: Done, saved: SavedRun, run: Path) -> Iterator[tuple[int, str]
     known = {
         model: Record.read(run, model) for model in saved.identities if model in saved.config.models
     }
-    for (shard, unit), (work, _) in done.work.items():
+    for (shard, unit), found in done.units.items():
         kind, _, model = unit.partition(".")
         if kind == "restore":
             record = known.get(model)
-            if record is None or work != restore_digest(
+            if record is None or found.work != restore_digest(
                 record, done.inputs(saved.config, model, shard)
             ):
                 yield shard, unit

@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from pipeline import files, garbage, records
+from pipeline.index import manifests
 from pipeline.index.build import verify_index
 from pipeline.lease import Holder
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
+from pipeline.store import read_rows, read_table
 from pipeline.units import RECORDS, extract_unit, restore_unit
 
 
@@ -52,15 +54,17 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     # Markers of shards that were retired go with the garbage of the command that retired them.
     unknown = sorted(markers.keys() - plan.retired)
     audit.problems += [f"ledger: shard {number} is not in the plan" for number in unknown]
-    for pointer in sorted((run / "index").glob("*/current.json")):
+    for name in manifests.names(run):
         audit.indexes += 1
-        audit.problems += verify_index(run, pointer.parent.name)
+        audit.problems += verify_index(run, name)
     for model in [*saved.config.models, HEAD]:
         audit.problems += _check_model(run, model, audit)
     if clean:
         with Holder(run):
             audit.cleaned = garbage.collect(run, ledger, plan, saved.config)
-    audit.garbage = [path.relative_to(run).as_posix() for path in garbage.find(run, ledger)]
+    audit.garbage = [
+        path.relative_to(run).as_posix() for path in garbage.find(run, ledger, saved.config)
+    ]
     return audit
 
 
@@ -87,7 +91,7 @@ def _check_part(run: Path, folder: str, name: str, rows: int, sha256: str) -> It
         yield f"{folder}/{name}: missing; `polyfuse run` can't know it: use `polyfuse run CONFIG --restart`"
     elif files.sha256_of(path) != sha256:
         yield f"{folder}/{name}: its bytes are not those that were written (digest differs)"
-    elif pq.read_metadata(path).num_rows != rows:
+    elif read_rows(path) != rows:
         yield f"{folder}/{name}: the marker says {rows} rows"
 
 
@@ -180,8 +184,8 @@ def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
         )
 
 
-def _read(run: Path, marker: Marker, folder: str) -> "pq.Table | None":
+def _read(run: Path, marker: Marker, folder: str) -> pa.Table | None:
     for part in marker.files:
         if part.folder == folder and (run / folder / part.name).exists():
-            return pq.read_table(run / folder / part.name)
+            return read_table(run / folder / part.name)
     return None

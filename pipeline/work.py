@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 import encoders
 from encoders.base import Encoder
@@ -26,8 +25,8 @@ from pipeline.ledger import Ledger, Marker
 from pipeline.models import folder_of, inputs
 from pipeline.plan import Plan
 from pipeline.sources import open_source
-from pipeline.store import PartFile, write_part
-from pipeline.todo import count_items, records_unit
+from pipeline.store import PartFile, read_table, write_part
+from pipeline.todo import Known, count_items, records_unit
 from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
 
 _TRACE = "POLYFUSE_TRACEBACK" in os.environ
@@ -49,9 +48,9 @@ class Worker:
 
     def run(self, unit: Unit) -> dict[str, Any]:
         """Do one unit and whatever it completes; returns a small report for the driver."""
-        marker = self.ledger.latest(unit.shard.number, unit.name)
         # Ray repeats all units of a task whose worker died, those that were committed too.
-        if marker is None or (marker.work, marker.revision) != (unit.work, unit.revision):
+        marker = self.ledger.find(unit.shard.number, unit.name, unit.revision)
+        if marker is None or marker.work != unit.work:
             work = {
                 "extract": self._extract,
                 "records": self._records,
@@ -60,10 +59,8 @@ class Worker:
                 "restore": self._restore,
             }
             marker = work[unit.kind](unit, time.monotonic())
-        report = _report(marker)
-        if unit.kind == "extract":
-            report["outcomes"] = self._derive_records(unit)
-        return report
+        derived = self._derive_records(unit) if unit.kind == "extract" else None
+        return _report(marker, derived)
 
     def _extract(self, unit: Unit, started: float) -> Marker:
         attempt = self.ledger.attempt(unit.shard.number, unit.name)
@@ -107,7 +104,7 @@ class Worker:
         vectors = {}
         for feature in self.config.features(unit.subject):
             part = marker.file(f"features/{feature.name}")
-            column = pq.read_table(self.job.run / part.folder / part.name)["vector"]
+            column = read_table(self.job.run / part.folder / part.name)["vector"]
             if feature.pool == "sequence":
                 rows = [
                     None if v is None else np.asarray(v, np.float32) for v in column.to_pylist()
@@ -118,16 +115,19 @@ class Worker:
             vectors[feature.name] = rows
         return Shelf(marker.states, vectors)
 
-    def _derive_records(self, done: Unit) -> dict[str, int] | None:
+    def _derive_records(self, done: Unit) -> Marker | None:
         """records/ of the shard, if this unit was the last of its modalities.
 
-        Two workers may both find that they were last: equal bytes, and the first marker wins.
+        Two workers may both find that they were last: equal bytes, and the first marker wins. Or
+        neither does, where what the other wrote is not to be seen yet: the driver then finds it.
         """
-        unit = records_unit(self.job.saved, self.ledger, done.shard)
-        if unit is None:
-            return None
-        marker = self._records(unit, time.monotonic())
-        return records.count_outcomes(marker.states["outcome"])
+
+        def newest(unit: str) -> Known | None:
+            marker = self.ledger.latest(done.shard.number, unit)
+            return Known.of(marker) if marker else None
+
+        unit = records_unit(self.job.saved, done.shard, newest)
+        return self._records(unit, time.monotonic()) if unit else None
 
     def _records(self, unit: Unit, started: float) -> Marker:
         states: dict[str, str] = {}
@@ -146,7 +146,7 @@ class Worker:
         marker = self.ledger.latest(unit.shard.number, RECORDS)
         assert marker is not None, "split before records are there"
         part = marker.file(RECORDS)
-        table = pq.read_table(self.job.run / part.folder / part.name)
+        table = read_table(self.job.run / part.folder / part.name)
         own = self.config.label
         if own and own.file and self._label_file is None:
             self._label_file = labels.read_file(own, self.config.source.id)
@@ -204,6 +204,7 @@ class Worker:
             states=states,
             errors=errors.reasons(),
             seconds=round(time.monotonic() - started, 3),
+            finished=round(time.time(), 3),
             revision=unit.revision,
         )
         self.ledger.commit(marker, self.job.lease)
@@ -222,8 +223,8 @@ def input_parts(job: Job, ledger: Ledger, shard: int, model: str) -> dict[str, P
     return parts
 
 
-def _report(marker: Marker) -> dict[str, Any]:
-    """What the driver needs to know about a finished unit."""
+def _report(marker: Marker, derived: Marker | None) -> dict[str, Any]:
+    """What the driver needs to know about a finished unit, and the records/ it completed."""
     tried, failed = count_items(marker)
     return {
         "unit": marker.unit,
@@ -233,6 +234,7 @@ def _report(marker: Marker) -> dict[str, Any]:
         "failed": failed,
         "errors": dict(marker.errors),
         "seconds": marker.seconds,
+        "markers": [(found.unit, found.revision) for found in (marker, derived) if found],
     }
 
 

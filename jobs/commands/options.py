@@ -6,10 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
+
+def _place(text: str) -> Path:
+    from pipeline.files import at
+
+    return at(text)
+
+
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The YAML configuration of the run.")
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder a run was written to.")]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", parser=_place, help="The folder, or s3://BUCKET/NAME, of a run."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,10 +1,10 @@
 """The records of a comparison: the stored vectors of all features, with labels, in memory."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from fusion.batch import Batch
 from fusion.trial import Parts
+from pipeline import files
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.fit.data import Data, ShardParts
@@ -24,7 +24,7 @@ def find(config: RunConfig) -> Data:
             "compare: fusions are compared by how well they predict a label, and there is none; "
             "add label: {column: ...}, or --set label.column=..."
         )
-    run = Path(config.output)
+    run = files.at(config.output)
     names = config.compare.inputs or tuple(feature.name for feature in config.features())
     snapshot = Snapshot.latest(run)
     folders = ["records", "split", *(f"features/{name}" for name in names)]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fusion.trial import METRICS, Score, Task, dims_of
 from learning.loop import Recipe
-from pipeline import cluster
+from pipeline import cluster, files
 from pipeline.compare.data import find, load
 from pipeline.compare.entrants import entrants, task_of
 from pipeline.compare.leaderboard import FUSION, Entrant, Leaderboard, Training, best_rate, settle
@@ -59,7 +59,7 @@ def compare(
         PolyfuseError: no vectors or no records to compare on.
     """
     data = find(config)
-    kept = Trainings(Path(config.output) / "compare" / name)
+    kept = Trainings(files.at(config.output) / "compare" / name)
     if restart:
         kept.forget()
     kept.claim(_settings(config, data))

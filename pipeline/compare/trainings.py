@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion.trial import Score
-from pipeline import disk, files
+from pipeline import files
 from pipeline.compare.leaderboard import Training
 from pipeline.compare.schedule import Schedule
 from pipeline.errors import Refused
@@ -39,7 +39,7 @@ class Trainings:
 
     def forget(self) -> None:
         """Remove everything."""
-        disk.remove_tree(self.folder)
+        files.remove_tree(self.folder)
 
     def schedule(self, terms: Mapping[str, Any]) -> Schedule | None:
         """What an earlier command with the same terms worked by."""
@@ -59,8 +59,9 @@ class Trainings:
 
     def load(self) -> list[Training]:
         """All finished trainings."""
-        paths = sorted((self.folder / "trainings").glob("*.json"))
-        return [_training(files.read_json(path)) for path in paths]
+        folder = self.folder / "trainings"
+        kept = [name for name in files.names(folder) if name.endswith(".json")]
+        return [_training(files.read_json(folder / name)) for name in kept]
 
     def keep(self, training: Training) -> None:
         """Record a finished one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from learning import parallel
-from pipeline import cluster, disk, files
+from pipeline import cluster, files
 from pipeline.cluster import Resources
 from pipeline.errors import PolyfuseError
 from pipeline.fit.train import Outcome, Task, train_model
@@ -60,7 +60,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
         raise _ours(err, what) from err
     finally:
         with contextlib.suppress(OSError):
-            disk.remove_tree(scratch)
+            files.remove_tree(scratch)
 
 
 def _one_of_several(config: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def _watched(task: Task, progress: Progress) -> Iterator[None]:
     """Pass on what the worker writes about its progress, until the block ends."""
     done = threading.Event()
     path = task.folder / PROGRESS
-    disk.remove(path)
+    files.remove(path)
     progress.stage(f"fit {task.model}", task.training.steps, unit="steps")
 
     def watch() -> None:
@@ -104,7 +104,7 @@ def _watched(task: Task, progress: Progress) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        disk.remove(path)
+        files.remove(path)
 
 
 def _losses(now: dict[str, Any]) -> str:

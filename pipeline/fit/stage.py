@@ -13,7 +13,7 @@ from typing import Any
 import fusion
 from encoders.base import Identity
 from fusion import objectives
-from pipeline import disk, files
+from pipeline import files
 from pipeline.cluster import Resources
 from pipeline.errors import ConfigError
 from pipeline.fit.data import Data, ShardParts
@@ -183,9 +183,9 @@ class Fitting:
             )
 
     def _forget_checkpoints(self, folder: Path, keep: Path | None = None) -> None:
-        for path in folder.glob("checkpoint-*.safetensors"):
-            if path != keep:
-                disk.remove(path)
+        for name in files.names(folder, "checkpoint-"):
+            if folder / name != keep:
+                files.remove(folder / name)
 
 
 def _check_task(model: str, objective: str, labels: Labels) -> None:

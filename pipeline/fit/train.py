@@ -101,7 +101,9 @@ def train_model(task: Task) -> Outcome:
         torch.manual_seed(task.training.seed)
         model = fusion.build(task.name, task.dims, **task.options)
         if task.start is not None:
-            model.load_state_dict(load_file(task.run / "models" / task.start / WEIGHTS))
+            model.load_state_dict(
+                load_file(files.local(task.run / "models" / task.start / WEIGHTS))
+            )
         objective = objectives.build(task.objective, model, **task.objective_options)
 
     def report(point: Point) -> None:

@@ -7,7 +7,6 @@ give the same bytes; several threads link an HNSW graph in another order each ti
 """
 
 import contextlib
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import Any
 
 import faiss
 import numpy as np
-import pyarrow.parquet as pq
 
-from pipeline import disk, files
+from pipeline import files
 from pipeline.errors import PolyfuseError
 from pipeline.index import ladder, manifests, recall
 from pipeline.index.engine import METRICS, Engine
@@ -25,7 +23,7 @@ from pipeline.index.manifests import Manifest
 from pipeline.index.opening import open_index
 from pipeline.index.rows import IdBinding, Rows, write_rows
 from pipeline.index.vectors import PartVectors
-from pipeline.store import Part, Snapshot
+from pipeline.store import Part, Snapshot, read_table
 
 _QUERIES = 256
 _SEED = 0
@@ -66,15 +64,17 @@ def build_index(
     faiss.omp_set_num_threads(threads)
     _check_pairs(name, vectors, records)
     source = PartVectors(vectors, metric)
-    temporary = folder / f"{files.TEMPORARY}{uuid.uuid4().hex}"
-    disk.make_folder(temporary)
-    try:
+    version = manifests.next_version(folder)
+    with contextlib.ExitStack() as undo:
+        undo.callback(files.remove_tree, version)
         masks = _usable(source, records, _needs(name, identities))
         binding = IdBinding(_earlier_rows(folder))
-        ids = write_rows(temporary / "rows.parquet", records, _split(masks, vectors), binding)
+        with files.replacing(version / "rows.parquet") as temporary:
+            ids = write_rows(temporary, records, _split(masks, vectors), binding)
         built = _Build(source, np.flatnonzero(masks), ids, binding.next_id, memory)
         built.fill()
-        faiss.write_index(built.index, str(temporary / "index.faiss"))
+        with files.replacing(version / "index.faiss") as temporary:
+            faiss.write_index(built.index, str(temporary))
         manifest = Manifest(
             name=name,
             type=built.rung.factory,
@@ -86,14 +86,13 @@ def build_index(
             search=dict(built.settings),
             recall=built.recall,
             memory={"cap": memory, "estimate": built.rung.bytes},
-            files={file: _describe(temporary / file) for file in manifests.FILES},
+            files={file: _describe(version / file) for file in manifests.FILES},
             folder=vectors[0].path.parent.relative_to(snapshot.run).as_posix(),
             faiss=faiss.__version__,
         )
-        return manifests.publish(folder, temporary, manifest)
-    finally:
-        with contextlib.suppress(OSError):  # it goes with the garbage
-            disk.remove_tree(temporary)
+        manifests.publish(version, manifest)
+        undo.pop_all()
+    return version
 
 
 def verify_index(run: Path, name: str) -> list[str]:
@@ -113,7 +112,7 @@ def verify_index(run: Path, name: str) -> list[str]:
         return [*problems, f"{place}: older than the run; build it with `polyfuse index CONFIG`"]
     start = 0
     for part in parts:
-        expected = pq.read_table(part.path, columns=["record_id"])["record_id"].combine_chunks()
+        expected = read_table(part.path, columns=["record_id"])["record_id"].combine_chunks()
         if not rows.record_ids.slice(start, part.rows).equals(expected):
             problems.append(f"{place}: rows.parquet differs from records/{part.path.name}")
         start += part.rows
@@ -238,7 +237,7 @@ def _usable(source: PartVectors, records: Sequence[Part], needs: Sequence[str]) 
     where its model gives it a vector."""
     masks = []
     for part, (_, _, usable) in zip(records, source.blocks(), strict=True):
-        present = pq.read_table(part.path, columns=["present"])["present"].to_pylist()
+        present = read_table(part.path, columns=["present"])["present"].to_pylist()
         some = [not set(needs).isdisjoint(has) if needs else bool(has) for has in present]
         masks.append(usable & np.array(some, bool))
     return np.concatenate(masks)
@@ -258,7 +257,7 @@ def _earlier_rows(folder: Path) -> Rows | None:
         manifests.check_files(version, manifest)
     except PolyfuseError:
         return None
-    return Rows(version / "rows.parquet", manifest.counts["next_id"])
+    return Rows(files.local(version / "rows.parquet"), manifest.counts["next_id"])
 
 
 def _describe(path: Path) -> dict[str, Any]:

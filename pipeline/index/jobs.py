@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fusion
-from pipeline import cluster, disk, files
+from pipeline import cluster, files
 from pipeline.index.build import build_index
 from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
@@ -50,9 +50,9 @@ def wanted(saved: SavedRun) -> list[IndexJob]:
 def drop_unwanted(run: Path, saved: SavedRun) -> None:
     """Remove the indexes of features and models that the configuration no longer has."""
     names = {job.name for job in wanted(saved)}
-    for folder in (run / "index").glob("*"):
-        if folder.name not in names:
-            disk.remove_tree(folder)
+    for name in files.names(run / "index"):
+        if name not in names:
+            files.remove_tree(run / "index" / name)
 
 
 def stale(run: Path, saved: SavedRun) -> list[IndexJob]:

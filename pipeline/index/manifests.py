@@ -4,18 +4,17 @@ Light: no FAISS here, so that listing indexes costs nothing.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from encoders.base import Identity
-from pipeline import disk, files
+from pipeline import files
 from pipeline.errors import PolyfuseError, Refused
 
 FILES = ("index.faiss", "rows.parquet")
-_KEEP = 2  # versions: the current one, and the one that readers may still have open
+_POINTER = "current.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Manifest:
 
 def current(folder: Path) -> Path | None:
     """The current version's folder of RUN/index/<name>, or None."""
-    pointer = folder / "current.json"
+    pointer = folder / _POINTER
     return folder / files.read_json(pointer)["version"] if pointer.exists() else None
 
 
@@ -79,28 +78,30 @@ def read_manifest(version: Path) -> Manifest:
 
 def names(run: Path) -> list[str]:
     """The indexes a run has."""
-    return sorted(pointer.parent.name for pointer in (run / "index").glob("*/current.json"))
+    there = files.names(run / "index")
+    return [name for name in there if (run / "index" / name / _POINTER).exists()]
 
 
-def next_version(folder: Path) -> str:
-    """The name after every version that exists."""
-    numbers = [int(path.name[1:]) for path in folder.glob("v*") if path.name[1:].isdigit()]
-    return f"v{max(numbers, default=0) + 1:07d}"
+def next_version(folder: Path) -> Path:
+    """The folder after every version that there is."""
+    now = current(folder)
+    numbers = [int(path.name[1:]) for path in [*versions(folder), *([now] if now else [])]]
+    return folder / f"v{max(numbers, default=0) + 1:07d}"
 
 
-def publish(folder: Path, temporary: Path, manifest: Manifest) -> Path:
-    """Move a finished temporary folder into place, point to it and drop versions nobody opens."""
-    for name in FILES:
-        disk.sync(temporary / name)
-    files.publish(temporary / "manifest.json", manifest.to_json())
-    disk.sync(temporary)
-    version = folder / next_version(folder)
-    disk.rename(temporary, version)
-    disk.sync(folder)
-    files.publish(folder / "current.json", files.to_json({"version": version.name}))
-    for old in sorted(folder.glob("v*"))[:-_KEEP]:
-        disk.remove_tree(old)
-    return version
+def versions(folder: Path) -> list[Path]:
+    """All versions, oldest first; those after the current one were never finished."""
+    return [folder / name for name in files.names(folder, "v") if name[1:].isdigit()]
+
+
+def publish(version: Path, manifest: Manifest) -> None:
+    """Point to a version whose files are there, and drop those that nobody opens."""
+    folder, before = version.parent, current(version.parent)
+    files.publish(version / "manifest.json", manifest.to_json())
+    files.publish(folder / _POINTER, files.to_json({"version": version.name}))
+    for old in versions(folder):
+        if old not in (before, version):  # readers may still have the one before open
+            files.remove_tree(old)
 
 
 def check_files(version: Path, manifest: Manifest, *, full: bool = False) -> None:
@@ -116,6 +117,7 @@ def check_files(version: Path, manifest: Manifest, *, full: bool = False) -> Non
         path, wanted = version / name, manifest.files[name]
         if not path.exists():
             raise Refused(f"{path} is missing: build it again with `polyfuse index CONFIG`")
+        path = files.local(path)
         note = _note(path)
         stamp = _stamp(path, wanted["sha256"])
         if not full and note.exists() and note.read_bytes() == stamp:
@@ -139,6 +141,5 @@ def _stamp(path: Path, sha256: str) -> bytes:
 
 
 def _note(path: Path) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    return Path(cache, "polyfuse", "checked", f"{key}.json")
+    return files.cache() / "checked" / f"{key}.json"

@@ -8,6 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from pipeline import files
 from pipeline.errors import PolyfuseError
 from pipeline.index import manifests
 from pipeline.index.engine import Engine
@@ -43,14 +44,14 @@ def open_index(run: Path, name: str, *, full: bool = False) -> OpenIndex:
         raise PolyfuseError(f"{run} has no index {name!r}; {hint}")
     manifest = manifests.read_manifest(version)
     manifests.check_files(version, manifest, full=full)
-    rows = Rows(version / "rows.parquet", manifest.counts["next_id"])
+    rows = Rows(files.local(version / "rows.parquet"), manifest.counts["next_id"])
     snapshot = Snapshot(run, manifest.snapshot["version"], manifest.snapshot["digest"])
 
     def read(ids: np.ndarray) -> np.ndarray:
         source = PartVectors(snapshot.parts(manifest.folder), manifest.metric)
         return source.take(rows.positions(ids))
 
-    index = read_index(version / "index.faiss", manifest.type)
+    index = read_index(files.local(version / "index.faiss"), manifest.type)
     engine = Engine(index, manifest.metric, manifest.search, read, rows.next_id)
     return OpenIndex(manifest, engine, rows, snapshot)
 

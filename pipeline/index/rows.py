@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.files import FORMAT
 from pipeline.schemas import RECORD_COLUMNS
-from pipeline.store import Part
+from pipeline.store import Part, read_table
 
 _GROUP = 4096  # rows per row group: a search reads the groups of its ten results
 
@@ -55,7 +55,7 @@ def write_rows(
     writer, assigned, seen = None, [], []
     try:
         for part, mask in zip(records, indexed, strict=True):
-            table = pq.read_table(part.path)
+            table = read_table(part.path)
             ids = binding.assign(table["record_id"].combine_chunks())
             rows = _rows(table, part.number, ids, mask)
             if writer is None:

@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline import expression
+from pipeline import expression, files
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 from pipeline.index import manifests
 from pipeline.index.opening import open_index
@@ -49,7 +49,7 @@ class Searcher:
     """
 
     def __init__(self, run: Path, index: str | None = None, *, threads: int | None = None) -> None:
-        run = Path(run)
+        run = files.at(run)
         saved = load_saved(run)
         self.name = index or default_index(run, saved)
         faiss.omp_set_num_threads(threads or _threads())
