@@ -52,16 +52,15 @@ def get(path: Path) -> bytes:
         FileNotFoundError: there is none.
     """
     with _asking(path):
-        return store(path).cat_file(key(path))
+        return store(path).cat_file(key(path), start=0)  # from a byte on: nobody asks for the size
 
 
 def get_all(paths: Sequence[Path]) -> list[bytes | None]:
     """The bytes of many objects, asked for side by side; None for one that is not there."""
-    if not paths:
-        return []
+    keys = [key(path) for path in paths]
     with _asking(paths[0]):
-        found = store(paths[0]).cat([key(path) for path in paths], on_error="return")
-    return [_bytes_or_none(path, found[key(path)]) for path in paths]
+        found = store(paths[0]).cat_ranges(keys, 0, None, on_error="return")
+    return [_bytes_or_none(path, one) for path, one in zip(paths, found, strict=True)]
 
 
 def put(path: Path, data: bytes) -> None:
@@ -109,6 +108,13 @@ def names(folder: Path, prefix: str = "") -> list[str]:
         ours = (other[len(key(folder)) + 1 :] for other in found)
         return sorted(name for name in ours if name and name.startswith(prefix))
     return []
+
+
+def below(folder: Path) -> list[Path]:
+    """What a listing shows in a folder and in all those in it, in order."""
+    with _asking(folder):
+        found = store(folder).find(key(folder))
+        return [folder / other[len(key(folder)) + 1 :] for other in sorted(found)]
 
 
 def download(path: Path, local: Path) -> None:

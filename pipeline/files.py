@@ -93,6 +93,13 @@ def remove_tree(path: Path) -> None:
     (bucket if bucket.holds(path) else disk).remove_tree(path)
 
 
+def below(folder: Path) -> list[Path]:
+    """All files in a folder and in those in it, in order; as complete as `names`."""
+    if bucket.holds(folder):
+        return bucket.below(folder)
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
 def remove_any(path: Path) -> None:
     """A file, or a folder with all in it."""
     remove_tree(path) if path.is_dir() else remove(path)

@@ -23,9 +23,10 @@ def find(run: Path, ledger: Ledger, config: RunConfig) -> Iterator[Path]:
     """Part files that are garbage, and temporary files and folders anywhere in the run."""
     named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
     for top in _PARTS:
-        for path in sorted((run / top).rglob("part-*.parquet")):
+        for path in files.below(run / top):
             part = (path.parent.relative_to(run).as_posix(), path.name)
-            if part not in named and not _is_named(part, ledger, config):
+            ours = path.name.startswith("part-")
+            if ours and part not in named and not _is_named(part, ledger, config):
                 yield path
     if not bucket.holds(run):  # there is nothing temporary in an object store
         yield from sorted(run.rglob(f"{TEMPORARY}*"))

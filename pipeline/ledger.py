@@ -136,7 +136,7 @@ class Ledger:
         A try that ends in a commit removes the notes; those that remain killed their worker.
         """
         number = len(self._attempts(shard, unit)) + 1
-        files.create(self._prefix(shard) / f"{shard:07d}-{unit}.attempt-{number:03d}", b"")
+        files.create(self._prefix(shard) / f"{shard:07d}-{unit}.attempt-{number:03d}", b"begun\n")
         return number
 
     def forget(self, shard: int, unit: str) -> None:

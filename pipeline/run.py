@@ -305,7 +305,7 @@ class _Command:
         self.seconds[f"fit {model}"] += time.monotonic() - started
 
     def _summary(self) -> Summary:
-        status, seconds = read_status(self.folder), dict(self.seconds)
+        status, seconds = read_status(self.folder, self.ledger), dict(self.seconds)
         return Summary(self.folder, status, self.computed, self.trained, seconds)
 
     def _place(self) -> tuple[cluster.Resources, str]:
@@ -381,7 +381,7 @@ class _Command:
         garbage.collect(self.folder, self.ledger, plan, self.saved.config)
 
     def _index(self) -> None:
-        status = read_status(self.folder)
+        status = read_status(self.folder, self.ledger)
         if status.pending:
             raise PolyfuseError(
                 f"{status.pending:,} of {status.records:,} records have no vectors yet: "

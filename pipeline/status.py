@@ -69,8 +69,11 @@ class Status:
         return sum((stage.errors for stage in self.stages), Counter())
 
 
-def read_status(run: Path) -> Status:
-    """Count everything once; the time is linear in the number of markers."""
+def read_status(run: Path, ledger: Ledger | None = None) -> Status:
+    """Count everything once; the time is linear in the number of markers.
+
+    ledger: of a command that knows of markers which a listing may not show yet.
+    """
     saved = load_saved(run)
     plan = Plan.open(run / "plan")
     live = plan.live
@@ -82,7 +85,7 @@ def read_status(run: Path) -> Status:
     outcomes: Counter[str] = Counter({name: 0 for name in records.OUTCOMES})
     recent: Counter[str] = Counter()
     now = time.time()
-    for marker in Ledger(run).scan():
+    for marker in (ledger or Ledger(run)).scan():
         stage = stages.get(marker.unit)
         if (
             stage is None

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import Request, urlopen
 from xml.sax.saxutils import escape
 
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug import wrappers
 from werkzeug.serving import WSGIRequestHandler, make_server
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Store:
         self._history: dict[str, list[tuple[float, str | None]]] = {}
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Any:
-        request = Request(environ)
+        request = wrappers.Request(environ)
         listing = request.method == "GET" and "list-type" in request.args
         self.seen["LIST" if listing else request.method] += 1
         if self._happens("slow"):
@@ -75,7 +77,7 @@ class Store:
         self.seen[fault] += happens
         return happens
 
-    def _note(self, request: Request, body: bytes, answer: Response) -> None:
+    def _note(self, request: wrappers.Request, body: bytes, answer: Response) -> None:
         if answer.status_code >= 300:
             return
         if request.method == "PUT" and request.path.count("/") > 1:
@@ -91,7 +93,7 @@ class Store:
                 path = f"{request.path.rstrip('/')}/{key}"
                 self._history.setdefault(path, []).append((time.time(), None))
 
-    def _listing(self, request: Request) -> str:
+    def _listing(self, request: wrappers.Request) -> str:
         """ListObjectsV2 as it would have been `stale` seconds ago."""
         then = time.time() - self.faults.stale
         prefix, delimiter = request.args.get("prefix", ""), request.args.get("delimiter", "")
@@ -102,7 +104,9 @@ class Store:
             if path.startswith(start) and known and known[-1]:
                 rest, folder, _ = path[len(start) :].partition(delimiter or "\0")
                 if folder:
-                    folders.add(f"<CommonPrefixes><Prefix>{prefix}{rest}/</Prefix></CommonPrefixes>")
+                    folders.add(
+                        f"<CommonPrefixes><Prefix>{prefix}{rest}/</Prefix></CommonPrefixes>"
+                    )
                 else:
                     entries.append(known[-1])
         return (
@@ -135,6 +139,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
+    urlopen(Request(f"{settings['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")).close()
     s3fs.S3FileSystem().mkdir("bucket")
     yield store
     server.shutdown()

@@ -3,11 +3,10 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from learning import parallel
-from pipeline import cluster, files
+from pipeline import bucket, cluster, files
 from pipeline.cluster import Resources
 from pipeline.errors import PolyfuseError
 from pipeline.fit.train import Outcome, Task, train_model
@@ -49,7 +48,8 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
         ),
         run_config=train.RunConfig(
             name="train",
-            storage_path=str(scratch),
+            storage_path=bucket.key(scratch) if bucket.holds(scratch) else str(scratch),
+            storage_filesystem=bucket.store(scratch) if bucket.holds(scratch) else None,
             failure_config=train.FailureConfig(max_failures=_TRIES),
         ),
     )
@@ -66,7 +66,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
 def _one_of_several(config: dict[str, Any]) -> None:
     outcome = train_model(config["task"])
     if parallel.rank() == 0:
-        files.publish(Path(config["result"]), outcome.to_json())
+        files.publish(files.at(config["result"]), outcome.to_json())
 
 
 def _ours(err: Any, what: str) -> PolyfuseError:

@@ -17,9 +17,9 @@ from fusion.learner import train
 from fusion.objectives.base import Objective
 from fusion.objectives.prediction import Predictor
 from learning import parallel
-from learning.checkpoint import Checkpoint
 from learning.loop import History, Point
 from pipeline import files
+from pipeline.fit.checkpoint import checkpoint_at
 from pipeline.fit.data import Data
 from pipeline.fit.feed import StoredFeed
 from pipeline.fit.measure import measure
@@ -111,7 +111,7 @@ def train_model(task: Task) -> Outcome:
         if parallel.rank() == 0:
             files.publish(task.folder / PROGRESS, files.to_json(_progress(point, task.training)))
 
-    checkpoint = Checkpoint(task.checkpoint)
+    checkpoint = checkpoint_at(task.checkpoint)
     history = train(
         model,
         objective,
