@@ -1,6 +1,6 @@
 """Files that no current marker names: what killed workers and replaced revisions left."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 from pipeline import disk
@@ -18,14 +18,27 @@ _OURS = (
 _PARTS = ("records", "errors", "features", "split", "fused", "restored")
 
 
-def find(run: Path, ledger: Ledger) -> Iterator[Path]:
+def find(run: Path, ledger: Ledger) -> list[Path]:
     """Part files that are garbage, and temporary files and folders anywhere in the run."""
-    named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
-    for top in _PARTS:
-        for path in sorted((run / top).rglob("part-*.parquet")):
-            if (path.parent.relative_to(run).as_posix(), path.name) not in named:
-                yield path
-    yield from sorted(run.rglob(f"{TEMPORARY}*"))
+    named: dict[str, set[str]] = {}
+    for marker in ledger.scan():
+        for part in marker.files:
+            named.setdefault(part.folder, set()).add(part.name)
+    found: list[Path] = []
+    for place, folders, names in os.walk(run):
+        folder = Path(place)
+        temporary = [name for name in [*folders, *names] if name.startswith(TEMPORARY)]
+        folders[:] = sorted(set(folders).difference(temporary))
+        found += [folder / name for name in temporary]
+        relative = folder.relative_to(run)
+        if relative.parts and relative.parts[0] in _PARTS:
+            known = named.get(relative.as_posix(), set())
+            found += [folder / name for name in names if _is_part(name) and name not in known]
+    return sorted(found)
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith("part-") and name.endswith(".parquet")
 
 
 def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
@@ -34,11 +47,10 @@ def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
     What a modality or model left that the configuration no longer has is garbage, too.
     """
     ledger.prune(plan.live, all_units(config))
-    count = 0
-    for path in list(find(run, ledger)):
+    found = find(run, ledger)
+    for path in found:
         disk.remove_tree(path) if path.is_dir() else disk.remove(path)
-        count += 1
-    return count
+    return len(found)
 
 
 def clear(folder: Path) -> None:

@@ -7,9 +7,12 @@ revision; the highest revision counts. Files that no current marker names are ga
 """
 
 import base64
+import os
 import zlib
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from pipeline import disk, files
@@ -18,7 +21,7 @@ from pipeline.store import PartFile
 
 # One letter per row in a marker's states.
 VECTOR, ABSENT, FAILED, FILTERED = "v", ".", "x", "f"
-_PREFIX = 1000  # shards per ledger folder
+_PREFIX = 100  # shards per ledger folder: looking for one marker reads all names there
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _inflate(text: str) -> str:
 
 
 class Ledger:
-    """The markers of one run, in RUN/ledger/<thousand>/."""
+    """The markers of one run, in RUN/ledger/<hundred>/."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -80,20 +83,28 @@ class Ledger:
         paths = sorted(self._prefix(shard).glob(f"{shard:07d}-{unit}-[0-9][0-9][0-9][0-9].json"))
         return Marker.read(paths[-1]) if paths else None
 
+    def of_shard(self, shard: int) -> dict[str, Marker]:
+        """The newest marker of each unit of one shard."""
+        paths = sorted(self._prefix(shard).glob(f"{shard:07d}-*.json"))
+        return {marker.unit: marker for marker in map(Marker.read, paths)}
+
+    def by_shard(self) -> Iterator[tuple[int, dict[str, Marker]]]:
+        """The same for every shard that has a marker, in number order."""
+        for shard, markers in groupby(self.scan(), attrgetter("shard")):
+            yield shard, {marker.unit: marker for marker in markers}
+
+    def shards(self) -> Iterator[int]:
+        """The numbers of the shards that have a marker, in order; no marker is read."""
+        for prefix in sorted(self.folder.glob("[0-9]*")):
+            yield from sorted({int(path.name[:7]) for path in prefix.glob("*.json")})
+
     def scan(self) -> Iterator[Marker]:
         """The newest marker of every unit, by shard."""
-        return (marker for marker, _ in self.scan_with_times())
+        return map(Marker.read, self._newest())
 
     def scan_with_times(self) -> Iterator[tuple[Marker, float]]:
-        """The same, with the time each marker was written. One folder's names are in memory at a time."""
-        for prefix in sorted(self.folder.glob("[0-9]*")):
-            newest: dict[str, str] = {}
-            for path in sorted(prefix.glob("*.json")):
-                unit, _, revision = path.stem.rpartition("-")
-                newest[unit] = revision
-            for unit, revision in newest.items():
-                path = prefix / f"{unit}-{revision}.json"
-                yield Marker.read(path), path.stat().st_mtime
+        """The same, with the time each marker was written."""
+        return ((Marker.read(path), path.stat().st_mtime) for path in self._newest())
 
     def commit(self, marker: Marker, lease: Lease) -> bool:
         """Create the marker; False where the same revision was committed before.
@@ -134,6 +145,13 @@ class Ledger:
                     if (shard, unit) in newest:
                         disk.remove(newest[shard, unit])
                     newest[shard, unit] = path
+
+    def _newest(self) -> Iterator[Path]:
+        """The file of the newest marker of every unit. One folder's names are in memory at a time."""
+        for prefix in sorted(self.folder.glob("[0-9]*")):
+            names = sorted(name for name in os.listdir(prefix) if name.endswith(".json"))
+            newest = {name.rpartition("-")[0]: name for name in names}
+            yield from (prefix / name for name in newest.values())
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"

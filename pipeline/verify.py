@@ -7,7 +7,7 @@ rows; models against the digests in their records. Ray is not needed.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
+from pipeline.todo import Standing, walk
 from pipeline.units import RECORDS, extract_unit, restore_unit
 
 
@@ -44,13 +45,11 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     plan = Plan.open(run / "plan")
     ledger = Ledger(run)
     audit = Audit()
-    markers: dict[int, dict[str, Marker]] = {}
-    for marker in ledger.scan():
-        markers.setdefault(marker.shard, {})[marker.unit] = marker
-    for shard in plan.shards():
-        audit.problems += _check_shard(run, saved, shard, markers.pop(shard.number, {}), audit)
+    for standing in walk(plan, ledger):
+        audit.problems += _check_shard(run, saved, standing, audit)
     # Markers of shards that were retired go with the garbage of the command that retired them.
-    unknown = sorted(markers.keys() - plan.retired)
+    known = plan.live | plan.retired
+    unknown = [number for number in ledger.shards() if number not in known]
     audit.problems += [f"ledger: shard {number} is not in the plan" for number in unknown]
     for pointer in sorted((run / "index").glob("*/current.json")):
         audit.indexes += 1
@@ -64,9 +63,8 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     return audit
 
 
-def _check_shard(
-    run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
-) -> Iterator[str]:
+def _check_shard(run: Path, saved: SavedRun, standing: Standing, audit: Audit) -> Iterator[str]:
+    shard, units = standing.shard, standing.markers
     place = f"shard {shard.number}"
     for marker in units.values():
         for part in marker.files:
@@ -92,7 +90,7 @@ def _check_part(run: Path, folder: str, name: str, rows: int, sha256: str) -> It
 
 
 def _check_accounting(
-    run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
+    run: Path, saved: SavedRun, shard: Shard, units: Mapping[str, Marker], audit: Audit
 ) -> Iterator[str]:
     place = f"shard {shard.number}"
     table = _read(run, units[RECORDS], "records")
@@ -183,5 +181,8 @@ def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
 def _read(run: Path, marker: Marker, folder: str) -> "pq.Table | None":
     for part in marker.files:
         if part.folder == folder and (run / folder / part.name).exists():
-            return pq.read_table(run / folder / part.name)
+            with pq.ParquetFile(
+                run / folder / part.name
+            ) as file:  # a dataset of one file is slower
+                return file.read()
     return None

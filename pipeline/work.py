@@ -27,7 +27,7 @@ from pipeline.models import folder_of, inputs
 from pipeline.plan import Plan
 from pipeline.sources import open_source
 from pipeline.store import PartFile, write_part
-from pipeline.todo import count_items, records_unit
+from pipeline.todo import Standing, count_items, records_units
 from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
 
 _TRACE = "POLYFUSE_TRACEBACK" in os.environ
@@ -123,7 +123,8 @@ class Worker:
 
         Two workers may both find that they were last: equal bytes, and the first marker wins.
         """
-        unit = records_unit(self.job.saved, self.ledger, done.shard)
+        standing = Standing(done.shard, self.ledger.of_shard(done.shard.number))
+        unit = next(records_units(standing, self.job.saved), None)
         if unit is None:
             return None
         marker = self._records(unit, time.monotonic())
