@@ -42,10 +42,10 @@ CONFIG = {
     "shard": {"records": SHARD},
 }
 PRELUDE = """
-import json, re, sys, time
+import json, pickle, re, sys, time
 from pathlib import Path
 import torch, pipeline.fuse, pipeline.run, pipeline.status, pipeline.verify
-from pipeline import config as configuration, garbage
+from pipeline import config as configuration, garbage, todo
 from pipeline.ledger import Ledger
 from pipeline.plan import Plan, make_plan
 from pipeline.store import Snapshot
@@ -64,6 +64,12 @@ END = 'print(json.dumps([time.perf_counter() - start, before, memory("VmHWM"), s
 # Each sets `said` to a number that must not depend on how fast it was.
 STEPS = {
     "plan": "said = plan().records",
+    "list all units, as they travel": """
+saved = pipeline.run.describe(configuration.load(folder / "run.yaml"), {})
+shards = todo.walk(Plan.open(run / "plan"), Ledger(run))
+units = [unit for shard in shards for unit in todo.extract_units(shard, saved, "title")]
+said = len([pickle.dumps(unit) for unit in units])
+""",
     "plan again, nothing new": "assert plan().unchanged; said = 0",
     "open the plan, read its shards": "said = sum(s.rows for s in Plan.open(run / 'plan').shards())",
     "read the ledger": "said = sum(marker.rows for marker in Ledger(run).scan())",
