@@ -99,11 +99,12 @@ def main() -> None:
     )
     options = arguments.parse_args()
     if not options.tables:
-        save(NAME, measure(options.rows, options.folder))
+        measure(options.rows, options.folder)
     write_page(NAME, page)
 
 
-def measure(sizes: Iterable[int], folder: Path | None) -> dict[str, Any]:
+def measure(sizes: Iterable[int], folder: Path | None) -> None:
+    """Saved size by size: the largest takes as long as all others together, and more."""
     found = {**about(NAME, "pyarrow"), "shard": SHARD, "sizes": []}
     for rows in sizes:
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix="scale-"))
@@ -111,7 +112,7 @@ def measure(sizes: Iterable[int], folder: Path | None) -> dict[str, Any]:
             found["sizes"].append(measure_one(scratch, rows))
         finally:
             shutil.rmtree(scratch)
-    return found
+        save(NAME, found)
 
 
 def measure_one(folder: Path, rows: int) -> dict[str, Any]:
@@ -177,8 +178,9 @@ class SimulatedWorker:
         """extract, records and fuse of one shard."""
         feature = self._part("features/title", shard)
         states = {"title": VECTOR * shard.rows}
-        self._commit(shard, extract_unit("title"), self.saved.work("title"), feature, states)
-        marker = self.ledger.latest(shard.number, extract_unit("title"))
+        self.ledger.attempt(shard.number, extract_unit("title"))
+        work = self.saved.work("title")
+        marker = self._commit(shard, extract_unit("title"), work, feature, states)
         work = records.work_digest([marker])
         outcome = {"outcome": "o" * shard.rows}
         self._commit(shard, RECORDS, work, self._part("records", shard), outcome)
@@ -187,11 +189,10 @@ class SimulatedWorker:
 
     def _commit(
         self, shard: Shard, unit: str, work: str, part: PartFile, states: Mapping[str, str]
-    ) -> None:
-        self.ledger.attempt(shard.number, unit)
-        self.ledger.commit(
-            Marker(shard.number, unit, work, shard.rows, (part,), states, seconds=1.25), self.lease
-        )
+    ) -> Marker:
+        marker = Marker(shard.number, unit, work, shard.rows, (part,), states, seconds=1.25)
+        self.ledger.commit(marker, self.lease)
+        return marker
 
     def _part(self, folder: str, shard: Shard) -> PartFile:
         if (folder, shard.rows) not in self.made:
