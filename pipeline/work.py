@@ -48,7 +48,12 @@ class Worker:
         self._label_file: Any = None
 
     def run(self, unit: Unit) -> dict[str, Any]:
-        """Do one unit and whatever it completes; returns a small report for the driver."""
+        """Do one unit and whatever it completes; returns a small report for the driver.
+
+        Raises:
+            Refused: another writer has taken the run over; units that were waiting are not begun.
+        """
+        self.job.lease.check()
         marker = self.ledger.latest(unit.shard.number, unit.name)
         # Ray repeats all units of a task whose worker died, those that were committed too.
         if marker is None or (marker.work, marker.revision) != (unit.work, unit.revision):
