@@ -1,10 +1,12 @@
 """The error budget: a hopeless job stops early, with a sentence."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from pipeline.errors import BudgetExceeded
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, Marker
 from pipeline.store import read_table
+from pipeline.todo import count_items
 
 _ENOUGH = 30  # items of a modality before its rate means anything
 
@@ -12,13 +14,20 @@ _ENOUGH = 30  # items of a modality before its rate means anything
 class Budget:
     """Compares, per modality, the items that failed with the items that were there."""
 
-    def __init__(
-        self, rate: float, ledger: Ledger, tried: Counter[str], lost: Counter[str]
-    ) -> None:
+    def __init__(self, rate: float, ledger: Ledger) -> None:
         self.rate = rate
         self.ledger = ledger
-        self.tried = Counter(tried)
-        self.lost = Counter(lost)
+        self.tried: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
+
+    def add_done(self, markers: Iterable[Marker]) -> None:
+        """Count units that earlier commands finished."""
+        for marker in markers:
+            kind, _, modality = marker.unit.partition(".")
+            if kind == "extract":
+                tried, failed = count_items(marker)
+                self.tried[modality] += tried
+                self.lost[modality] += failed
 
     def add(self, unit: str, shard: int, tried: int, failed: int) -> None:
         """Count one finished unit.

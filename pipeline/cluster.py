@@ -31,6 +31,7 @@ _TRIES = 4  # of one unit; a task may hold several
 _BLOCKS = 2000
 _OBJECT_STORE = 200_000_000  # only descriptors travel
 _ANSWER = 20.0  # seconds for a cluster to accept a connection
+_HEAD_PULSE, _HEAD_PATIENCE = 2.0, 60.0  # seconds; the second as in Ray 2.60
 _THREADS = 3.0  # seconds for a thread of Ray Data to end
 _REMOTE_WAIT = 600.0  # seconds to wait for an autoscaler
 
@@ -84,11 +85,32 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
         where = f"reach the Ray cluster at {address}" if address else "start Ray here"
         reason = (str(err) or type(err).__name__).splitlines()[0]
         raise PolyfuseError(f"can't {where}: {reason}") from err
+    over = threading.Event()
+    if address:
+        head = ray.get_runtime_context().gcs_address
+        threading.Thread(target=_watch_head, args=(head, over), daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         _stop_streaming()
         ray.shutdown()
+
+
+def _watch_head(address: str, over: threading.Event) -> None:
+    """End this process when the head has not listened for as long as Ray means to wait for it.
+
+    A head that loses its power or its network closes no connection, and Ray waits for answers on
+    those for many minutes before that time even begins. The end is the one that Ray itself makes.
+    """
+    patience = float(os.environ.get("RAY_gcs_rpc_server_reconnect_timeout_s", _HEAD_PATIENCE))
+    heard = time.monotonic()
+    while not over.wait(_HEAD_PULSE):
+        with contextlib.suppress(PolyfuseError):
+            _check_answers(address)
+            heard = time.monotonic()
+        if time.monotonic() - heard > patience:
+            os._exit(1)
 
 
 def _stop_streaming() -> None:

@@ -94,10 +94,18 @@ def remove_tree(path: Path) -> None:
 
 
 def below(folder: Path) -> list[Path]:
-    """All files in a folder and in those in it, in order; as complete as `names`."""
+    """All files in a folder and in those in it; as complete as `names`.
+
+    A temporary folder stands for all that is in it.
+    """
     if bucket.holds(folder):
         return bucket.below(folder)
-    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        temporary = [name for name in folders if name.startswith(TEMPORARY)]
+        folders[:] = set(folders).difference(temporary)
+        found += [Path(place, name) for name in (*names, *temporary)]
+    return found
 
 
 def remove_any(path: Path) -> None:

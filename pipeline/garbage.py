@@ -1,9 +1,8 @@
 """Files that no current marker names: what killed workers and replaced revisions left."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import bucket, files
+from pipeline import files
 from pipeline.config import RunConfig
 from pipeline.files import TEMPORARY
 from pipeline.index import manifests
@@ -19,32 +18,42 @@ _OURS = (
 _PARTS = ("records", "errors", "features", "split", "fused", "restored")
 
 
-def find(run: Path, ledger: Ledger, config: RunConfig) -> Iterator[Path]:
-    """Part files that are garbage, and temporary files and folders anywhere in the run."""
-    named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
-    for top in _PARTS:
-        for path in files.below(run / top):
-            part = (path.parent.relative_to(run).as_posix(), path.name)
-            ours = path.name.startswith("part-")
-            if ours and part not in named and not _is_named(part, ledger, config):
-                yield path
-    if not bucket.holds(run):  # there is nothing temporary in an object store
-        yield from sorted(run.rglob(f"{TEMPORARY}*"))
+def find(run: Path, ledger: Ledger, config: RunConfig) -> list[Path]:
+    """Part files that are garbage, temporary files and folders, and indexes that nobody finished."""
+    named: dict[str, set[str]] = {}
+    for marker in ledger.scan():
+        for part in marker.files:
+            named.setdefault(part.folder, set()).add(part.name)
+    found: list[Path] = []
+    for path in files.below(run):
+        if path.name.startswith(TEMPORARY):
+            found.append(path)
+            continue
+        folder = path.parent.relative_to(run).as_posix()
+        if folder.partition("/")[0] in _PARTS and _is_part(path.name):
+            known = path.name in named.get(folder, ())
+            if not known and not _is_named(folder, path.name, ledger, config):
+                found.append(path)
     for name in manifests.names(run):
-        yield from _unfinished(run / "index" / name)
+        found += _unfinished(run / "index" / name)
+    return sorted(found)
 
 
-def _is_named(part: tuple[str, str], ledger: Ledger, config: RunConfig) -> bool:
+def _is_part(name: str) -> bool:
+    return name.startswith("part-") and name.endswith(".parquet")
+
+
+def _is_named(folder: str, name: str, ledger: Ledger, config: RunConfig) -> bool:
     """Asks for the markers themselves: the listing that a scan goes by may lag behind them."""
-    shard = int(part[1].split("-")[1])
+    shard = int(name.split("-")[1])
     markers = (ledger.latest(shard, unit) for unit in all_units(config))
-    return any(part == (own.folder, own.name) for m in markers if m for own in m.files)
+    return any((folder, name) == (own.folder, own.name) for m in markers if m for own in m.files)
 
 
-def _unfinished(index: Path) -> Iterator[Path]:
+def _unfinished(index: Path) -> list[Path]:
     """Versions of an index after the one that it points to: their builder died."""
     now = manifests.current(index)
-    yield from (version for version in manifests.versions(index) if now and version.name > now.name)
+    return [version for version in manifests.versions(index) if now and version.name > now.name]
 
 
 def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
@@ -53,11 +62,10 @@ def collect(run: Path, ledger: Ledger, plan: Plan, config: RunConfig) -> int:
     What a modality or model left that the configuration no longer has is garbage, too.
     """
     ledger.prune(plan.live, all_units(config))
-    count = 0
-    for path in list(find(run, ledger, config)):
+    found = find(run, ledger, config)
+    for path in found:
         files.remove_any(path)
-        count += 1
-    return count
+    return len(found)
 
 
 def clear(folder: Path) -> None:

@@ -10,18 +10,21 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
-from pipeline import files
+from pipeline import bucket, files
 from pipeline.lease import Lease
 from pipeline.store import PartFile
 
 # One letter per row in a marker's states.
 VECTOR, ABSENT, FAILED, FILTERED = "v", ".", "x", "f"
-_PREFIX = 1000  # shards per ledger folder
-_TOGETHER = 256  # markers read at a time
+_READERS, _READ = 16, 16  # threads that read markers, and how many markers at a time
+_PREFIX = 100  # shards per ledger folder: looking for one marker reads all names there
 _MARKER = re.compile(r"(?P<shard>\d{7,})-(?P<unit>.+)-(?P<revision>\d{4})\.json")
 
 
@@ -44,11 +47,6 @@ class Marker:
     seconds: float = 0.0
     revision: int = 0
     finished: float = 0.0
-
-    @property
-    def states_digest(self) -> str:
-        """Of the states: what is derived from them is made anew when this changes."""
-        return files.short_digest(dict(self.states))
 
     def to_bytes(self) -> bytes:
         """The JSON file; states are deflated, for they are long and monotonous."""
@@ -78,8 +76,13 @@ def _inflate(text: str) -> str:
     return zlib.decompress(base64.b64decode(text)).decode()
 
 
+def _read(paths: Sequence[Path]) -> list[Marker]:
+    """Those of the markers that are there."""
+    return [Marker.from_bytes(content) for content in files.read_all(paths) if content is not None]
+
+
 class Ledger:
-    """The markers of one run, in RUN/ledger/<thousand>/.
+    """The markers of one run, in RUN/ledger/<hundred>/.
 
     A listing may lag behind what workers have just written (object stores): who knows better tells
     it by `saw`, and where one marker is looked for the next revisions are asked for by name.
@@ -88,34 +91,54 @@ class Ledger:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.folder = run / "ledger"
-        self._seen: dict[tuple[int, str], int] = {}
+        self._seen: dict[Path, dict[tuple[int, str], int]] = {}  # by folder
 
     def saw(self, shard: int, unit: str, revision: int) -> None:
-        """Somebody reports that this marker is there."""
-        self._seen[shard, unit] = max(revision, self._seen.get((shard, unit), 0))
+        """Somebody reports that this marker is there; a folder of this machine shows it anyway."""
+        if bucket.holds(self.run):
+            seen = self._seen.setdefault(self._prefix(shard), {})
+            seen[shard, unit] = max(revision, seen.get((shard, unit), 0))
 
     def latest(self, shard: int, unit: str) -> Marker | None:
         """The newest revision of one unit's marker, or None while the unit is not done."""
-        revision = max(self._listed(shard, unit), default=-1)
-        revision = max(revision, self._seen.get((shard, unit), -1))
+        newest = self._newest(self._prefix(shard), f"{shard:07d}-{unit}-")
+        revision = newest.get((shard, unit), -1)
         while self._path(shard, unit, revision + 1).exists():
             revision += 1
-        return self._read(self._path(shard, unit, revision)) if revision >= 0 else None
+        return self.find(shard, unit, revision)
 
     def find(self, shard: int, unit: str, revision: int) -> Marker | None:
         """One revision of a marker, or None where it is not there."""
-        return self._read(self._path(shard, unit, revision))
+        return next(iter(_read([self._path(shard, unit, revision)])), None)
+
+    def of_shard(self, shard: int) -> dict[str, Marker]:
+        """The newest marker of each unit of one shard."""
+        newest = self._newest(self._prefix(shard), f"{shard:07d}-")
+        paths = [self._path(*unit, revision) for unit, revision in newest.items()]
+        return {marker.unit: marker for marker in _read(paths)}
+
+    def by_shard(self) -> Iterator[tuple[int, dict[str, Marker]]]:
+        """The same for every shard that has a marker, in number order."""
+        for shard, markers in groupby(self.scan(), attrgetter("shard")):
+            yield shard, {marker.unit: marker for marker in markers}
+
+    def shards(self) -> Iterator[int]:
+        """The numbers of the shards that have a marker, in order; no marker is read."""
+        for folder in self._folders():
+            yield from sorted({shard for shard, _ in self._newest(folder)})
 
     def scan(self) -> Iterator[Marker]:
-        """The newest marker of every unit, by shard. One folder's names are in memory at a time."""
-        thousands = {name for name in files.names(self.folder) if name.isdigit()}
-        thousands |= {self._prefix(shard).name for shard, _ in self._seen}
-        for thousand in sorted(thousands):
-            newest = self._newest(thousand)
-            paths = [self._path(*unit, revision) for unit, revision in sorted(newest.items())]
-            for start in range(0, len(paths), _TOGETHER):
-                found = files.read_all(paths[start : start + _TOGETHER])
-                yield from (Marker.from_bytes(content) for content in found if content is not None)
+        """The newest marker of every unit, by shard. One folder is in memory at a time.
+
+        A network share takes a millisecond for a file, and answers many readers at a time.
+        """
+        with ThreadPoolExecutor(_READERS) as pool:
+            for folder in self._folders():
+                newest = sorted(self._newest(folder).items())
+                paths = [self._path(*unit, revision) for unit, revision in newest]
+                several = [paths[i : i + _READ] for i in range(0, len(paths), _READ)]
+                for found in pool.map(_read, several):
+                    yield from found
 
     def commit(self, marker: Marker, lease: Lease) -> bool:
         """Create the marker; False where the same revision was committed before.
@@ -143,13 +166,13 @@ class Ledger:
         """Drop the markers of a unit that is no longer worth having."""
         for revision in self._listed(shard, unit):
             files.remove(self._path(shard, unit, revision))
-        self._seen.pop((shard, unit), None)
+        self._seen.get(self._prefix(shard), {}).pop((shard, unit), None)
 
     def prune(self, shards: Container[int], units: Container[str]) -> None:
         """Remove what belongs to other shards or units than these, and markers with a newer revision."""
-        for thousand in files.names(self.folder):
-            newest = self._newest(thousand)
-            for name in files.names(self.folder / thousand):
+        for folder in self._folders():
+            newest = self._newest(folder)
+            for name in files.names(folder):
                 if name.startswith(files.TEMPORARY):
                     continue  # somebody's, or garbage
                 found = _MARKER.fullmatch(name)
@@ -158,16 +181,22 @@ class Ledger:
                 gone |= unit is not None and unit not in units
                 old = found and int(found["revision"]) < newest[int(found["shard"]), found["unit"]]
                 if gone or old:
-                    files.remove(self.folder / thousand / name)
+                    files.remove(folder / name)
 
-    def _newest(self, thousand: str) -> dict[tuple[int, str], int]:
-        """The newest revision of every unit in one folder."""
+    def _folders(self) -> list[Path]:
+        """Those that hold markers, in the order of their shards."""
+        names = {name for name in files.names(self.folder) if name.isdigit()}
+        names |= {folder.name for folder in self._seen}
+        return [self.folder / name for name in sorted(names)]
+
+    def _newest(self, folder: Path, prefix: str = "") -> dict[tuple[int, str], int]:
+        """The newest revision of every unit in one folder, or of those whose names begin like this."""
         newest: dict[tuple[int, str], int] = {}
-        for found in filter(None, map(_MARKER.fullmatch, files.names(self.folder / thousand))):
+        for found in filter(None, map(_MARKER.fullmatch, files.names(folder, prefix))):
             unit, revision = (int(found["shard"]), found["unit"]), int(found["revision"])
             newest[unit] = max(revision, newest.get(unit, 0))
-        for unit, revision in self._seen.items():
-            if self._prefix(unit[0]).name == thousand:
+        for unit, revision in self._seen.get(folder, {}).items():
+            if self._path(*unit, revision).name.startswith(prefix):
                 newest[unit] = max(revision, newest.get(unit, 0))
         return newest
 
@@ -176,10 +205,6 @@ class Ledger:
         names = files.names(self._prefix(shard), f"{shard:07d}-{unit}-")
         matches = filter(None, map(_MARKER.fullmatch, names))
         return [int(found["revision"]) for found in matches if found["unit"] == unit]
-
-    def _read(self, path: Path) -> Marker | None:
-        content = files.read_all([path])[0]
-        return None if content is None else Marker.from_bytes(content)
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"

@@ -44,6 +44,7 @@ __all__ = ["Plan", "Planned", "Shard", "make_plan"]
 
 FIRST_SHARD = 32
 SHARDS_PER_SIZE = 4
+_SHARDS_READ = 1024  # at a time
 _TYPES = {int: pa.int64(), str: pa.string()}
 _COLUMNS = pa.schema([(item.name, _TYPES[item.type]) for item in fields(Shard)])  # type: ignore[index]
 _FOOTER = {"format": str(FORMAT)}
@@ -121,7 +122,7 @@ class Plan:
     def shards(self) -> Iterator[Shard]:
         """Live shards in number order, streaming."""
         with pq.ParquetFile(local(self._shards)) as file:
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(batch_size=_SHARDS_READ):
                 yield from map(Shard.from_dict, batch.to_pylist())
 
     @property

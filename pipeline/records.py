@@ -1,7 +1,7 @@
 """records/ of one shard, derived when all its modalities are done: what happened to each record."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -9,16 +9,17 @@ from encoders.media.errors import MediaError, Reason
 from pipeline import schemas
 from pipeline.extract import Errors
 from pipeline.files import short_digest
-from pipeline.ledger import FAILED, FILTERED, VECTOR
+from pipeline.ledger import FAILED, FILTERED, VECTOR, Marker
 from pipeline.sources import Row, row_metadata
 
 OUTCOMES = ("ok", "partial", "failed", "filtered")
 _LETTER = {"ok": "o", "partial": "p", "failed": FAILED, "filtered": FILTERED}
 
 
-def work_digest(states: Mapping[str, str]) -> str:
-    """What records/ of a shard is derived from: {modality: digest of the states in its marker}."""
-    return short_digest(dict(states))
+def work_digest(markers: Sequence[Marker]) -> str:
+    """What records/ of a shard is derived from: the states in the markers of its modalities."""
+    states = {name: text for marker in markers for name, text in marker.states.items()}
+    return short_digest(states)
 
 
 def derive(

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ from pipeline.saved import (
 )
 from pipeline.sources import Source, SourceSpec, open_source
 from pipeline.status import Status, read_status
-from pipeline.store import PartFile, publish_snapshot
-from pipeline.units import Job, Unit, all_units
+from pipeline.store import publish_snapshot
+from pipeline.units import Job, Unit
 
 STAGES = ("extract", "fit", "fuse", "index")  # and "split", which "fit" does where it needs it
 
@@ -170,7 +170,7 @@ class _Command:
             if "extract" in self.options.stages:
                 self._extract(plan)
             if "split" in self.options.stages:
-                self._split(plan, todo.Done.scan(self.ledger, plan))
+                self._split(plan)
             if {"fit", "fuse"} & set(self.options.stages):
                 self._learn(plan)
             self._publish(plan)
@@ -183,8 +183,7 @@ class _Command:
         """Only this; the plan is as it is, whatever became of the source."""
         with self._stack:
             plan = Plan.open(self.folder / "plan")
-            done = todo.Done.scan(self.ledger, plan)
-            units = list(todo.restore_units(plan, done, self.saved, model, record))
+            units = self._left(plan, todo.restore_units, model, record)
             list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
             self._publish(plan)
             self._clean(plan)
@@ -249,34 +248,36 @@ class _Command:
         self.seconds["ray"] += time.monotonic() - started
 
     def _extract(self, plan: Plan) -> None:
-        done = todo.Done.scan(self.ledger, plan)
-        budget = Budget(self.saved.config.max_error_rate, self.ledger, done.tried, done.lost)
         choose = todo.retry_units if self.options.retry else todo.extract_units
-        if self.options.retry:
-            budget = Budget(1.0, self.ledger, Counter(), Counter())
+        rate = 1.0 if self.options.retry else self.saved.config.max_error_rate
+        budget = Budget(rate, self.ledger)
+        left: dict[str, list[Unit]] = {modality: [] for modality in self.saved.config.modalities}
+        for standing in todo.walk(plan, self.ledger):
+            for modality, units in left.items():
+                units += choose(standing, self.saved, modality)
+            if not self.options.retry:
+                budget.add_done(standing.markers.values())
         for resources, modalities in by_resources(self.saved).items():
-            units = [u for m in modalities for u in choose(plan, done, self.saved, m)]
+            units = [unit for modality in modalities for unit in left[modality]]
             total = len(modalities) * plan.totals.records
             # Closed here: an exception would keep a stream that nobody reads alive, and Ray at work for it.
             with contextlib.closing(self._do("extract", units, resources, total)) as reports:
                 for report in reports:
                     budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
-        done = todo.Done.scan(self.ledger, plan)
-        left = list(todo.records_units(plan, done, self.saved))
-        list(self._do("records", left, cluster.Resources(), plan.totals.records))
+        underived = self._left(plan, todo.records_units)
+        list(self._do("records", underived, cluster.Resources(), plan.totals.records))
         budget.check()
 
     def _learn(self, plan: Plan) -> None:
         """Fit and fuse model by model: a later one may take the vectors of an earlier one."""
         config, stages = self.saved.config, self.options.stages
-        done = todo.Done.scan(self.ledger, plan)
-        if any(todo.extract_left(plan, done, self.saved)):
+        if any(todo.extract_left(todo.walk(plan, self.ledger), self.saved)):
             raise PolyfuseError(
                 "not all vectors are there yet: extract them first (`polyfuse run` does everything)"
             )
         trained = models.trained_models(config) if "fit" in stages else []
         if trained:
-            self._split(plan, done)
+            self._split(plan)
         needed = {name for model in trained for name in models.wanted(config, model).inputs}
         for model in [*config.models, *([models.HEAD] if models.HEAD in trained else [])]:
             if model in trained:
@@ -284,12 +285,12 @@ class _Command:
             if model != models.HEAD and ("fuse" in stages or model in needed):
                 self._fuse(plan, model)
 
-    def _split(self, plan: Plan, done: todo.Done) -> None:
+    def _split(self, plan: Plan) -> None:
         label = self.saved.config.label
         if label and label.file and not Path(label.file).is_file():
             raise ConfigError(f"label.file: there is no file {label.file}")
         digest = files.sha256_of(Path(label.file)) if label and label.file else None
-        units = list(todo.split_units(plan, done, self.saved, digest))
+        units = self._left(plan, todo.split_units, digest)
         list(self._do("split", units, cluster.Resources(), plan.totals.records))
 
     def _fit(self, plan: Plan, model: str) -> None:
@@ -299,7 +300,7 @@ class _Command:
         fitting = Fitting(
             self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
         )
-        record, trained = fitting.fit(model, plan, todo.Done.scan(self.ledger, plan))
+        record, trained = fitting.fit(model, todo.walk(plan, self.ledger))
         self.trained += [model] if trained else []
         self._identify(model, record.identity)
         self.seconds[f"fit {model}"] += time.monotonic() - started
@@ -331,8 +332,15 @@ class _Command:
             )
         if models.wanted(self.saved.config, model).objective is None:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
-        units = list(todo.fuse_units(plan, todo.Done.scan(self.ledger, plan), self.saved, model))
+        units = self._left(plan, todo.fuse_units, model)
         list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
+
+    def _left(
+        self, plan: Plan, choose: Callable[..., Iterable[Unit]], *arguments: Any
+    ) -> list[Unit]:
+        """What one of the choices of `todo` finds to do, over all shards."""
+        shards = todo.walk(plan, self.ledger)
+        return [unit for shard in shards for unit in choose(shard, self.saved, *arguments)]
 
     def _do(
         self, stage: str, units: Sequence[Unit], resources: cluster.Resources, total: int
@@ -363,17 +371,12 @@ class _Command:
         """The next snapshot: a reader sees all of what is done, and nothing else."""
         self.lease.check()
         if (self.folder / "restored").exists():
-            done = todo.Done.scan(self.ledger, plan)
-            for shard, unit in list(todo.outdated(done, self.saved, self.folder)):
+            shards = todo.walk(plan, self.ledger)
+            for shard, unit in list(todo.outdated(shards, self.saved, self.folder)):
                 self.ledger.forget(shard, unit)
-        live, units = plan.live, all_units(self.saved.config)
-        parts: list[tuple[int, PartFile]] = []
-        rows: Counter[str] = Counter()
-        for marker in self.ledger.scan():
-            if marker.shard in live and marker.unit in units:
-                parts += [(marker.shard, part) for part in marker.files]
-                rows[marker.unit] += marker.rows
-        publish_snapshot(self.folder, parts, {"records": plan.totals.records, **rows})
+        totals = Counter({"records": plan.totals.records})
+        parts = todo.finished(plan, self.ledger, self.saved.config, totals)
+        publish_snapshot(self.folder, parts, totals)
 
     def _clean(self, plan: Plan) -> None:
         """Last, so that a reader of the earlier snapshot or index finds all of it until then."""

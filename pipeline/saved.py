@@ -5,6 +5,7 @@ device. Workers, address, memory and progress settings may change freely between
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 import re
@@ -60,9 +61,16 @@ class SavedRun:
 
     def work(self, modality: str) -> str:
         """Digest of everything that decides the bytes of one modality's parts."""
-        return files.short_digest(
-            {"common": _common(self.config), "modality": self._modality(modality)}
-        )
+        return self._works[modality]
+
+    @functools.cached_property
+    def _works(self) -> dict[str, str]:
+        """By modality: asked for once per shard."""
+        common = _common(self.config)
+        return {
+            name: files.short_digest({"common": common, "modality": self._modality(name)})
+            for name in self.config.modalities
+        }
 
     def _modality(self, name: str) -> dict[str, Any]:
         own = self.config.modalities[name]

@@ -6,8 +6,9 @@ whoever writes it and how often.
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import pyarrow.parquet as pq
 from pipeline import bucket, files
 from pipeline.errors import PolyfuseError
 
+_BLOCK = 10_000  # parts
+
 # Small enough that a search can read one record's vector back, large enough to scan quickly.
 ROW_GROUP = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PartFile:
     """What a ledger marker says about a file: relative folder, name, rows, digest, size."""
 
@@ -33,7 +36,7 @@ class PartFile:
     bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """One part file of a snapshot."""
 
@@ -44,9 +47,15 @@ class Part:
     bytes: int
 
 
-def read_table(path: Path, **options: Any) -> pa.Table:
-    """A Parquet file of a run; options as `pyarrow.parquet.read_table` takes them."""
-    return pq.read_table(opened(path), **options)
+def read_table(path: Path, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
+    """A Parquet file of a run.
+
+    columns, filters: as `pyarrow.parquet.read_table` takes them.
+    """
+    if filters:
+        return pq.read_table(opened(path), columns=columns, filters=filters)
+    with pq.ParquetFile(opened(path)) as file:  # a dataset of one file is slower
+        return file.read(columns)
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -156,16 +165,11 @@ class Snapshot:
         There is one part per shard and folder; row i of part n is the same record in each folder.
         """
         table = read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
-        return [
-            Part(
-                self.run / folder / row["name"],
-                row["number"],
-                row["rows"],
-                row["sha256"],
-                row["bytes"],
-            )
-            for row in table.to_pylist()
+        columns = [
+            table[name].to_pylist() for name in ("name", "number", "rows", "sha256", "bytes")
         ]
+        home = self.run / folder
+        return [Part(home / name, *rest) for name, *rest in zip(*columns, strict=True)]
 
     def folders(self) -> list[str]:
         """Every folder that has parts."""
@@ -184,18 +188,31 @@ _MANIFEST = pa.schema(
 )
 
 
-def publish_snapshot(
-    run: Path, parts: Iterable[tuple[int, PartFile]], totals: dict[str, int]
-) -> Snapshot:
-    """Write the next snapshot, unless the latest one says the same already."""
-    rows = [{"number": number, **asdict(part)} for number, part in parts]
-    rows.sort(key=lambda row: (row["folder"], row["number"], row["name"]))
-    table = pa.Table.from_pylist(rows, _MANIFEST).replace_schema_metadata(
-        {"format": str(files.FORMAT)}
+def _manifest(parts: Iterable[tuple[int, PartFile]]) -> bytes:
+    """The bytes of a manifest; equal parts in any order give equal bytes.
+
+    Columns, built a block at a time: as Python objects a million parts would be a gigabyte.
+    """
+    rows = ({"number": number, **asdict(part)} for number, part in parts)
+    blocks = iter(lambda: list(islice(rows, _BLOCK)), [])
+    table = pa.Table.from_batches(
+        (pa.RecordBatch.from_pylist(block, _MANIFEST) for block in blocks), _MANIFEST
     )
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    data = sink.getvalue()
+    by = [("folder", "ascending"), ("number", "ascending"), ("name", "ascending")]
+    table = table.sort_by(by).combine_chunks()
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({"format": str(files.FORMAT)}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def publish_snapshot(
+    run: Path, parts: Iterable[tuple[int, PartFile]], totals: Mapping[str, int]
+) -> Snapshot:
+    """Write the next snapshot, unless the latest one says the same already.
+
+    parts: (shard, part), streaming. totals: looked at when all parts have passed.
+    """
+    data = _manifest(parts)
     digest = hashlib.sha256(data).hexdigest()
     pointer = run / "snapshot.json"
     version = 0
@@ -206,6 +223,6 @@ def publish_snapshot(
         version = latest.version
     snapshot = Snapshot(run, version + 1, digest)
     files.publish(snapshot.manifest, data)
-    pointer_data = {"version": snapshot.version, "digest": digest, "totals": totals}
+    pointer_data = {"version": snapshot.version, "digest": digest, "totals": dict(totals)}
     files.publish(pointer, files.to_json(pointer_data))
     return snapshot

@@ -1,10 +1,9 @@
-"""What is left to do: the plan against the ledger."""
+"""What is left to do: the plan against the ledger, shard by shard, so that neither is held in memory."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from pipeline import records
 from pipeline.config import RunConfig
@@ -14,68 +13,61 @@ from pipeline.models import Record, folder_of, inputs, restore_digest, work_dige
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile
-from pipeline.units import RECORDS, SPLIT, Unit, extract_unit, fuse_unit, restore_unit
+from pipeline.units import RECORDS, SPLIT, Unit, all_units, extract_unit, fuse_unit, restore_unit
 
 
-class Known(NamedTuple):
-    """What is kept of a unit's newest marker. states: their digest."""
+@dataclass(frozen=True)
+class Standing:
+    """How far one live shard is: the newest marker of each of its units."""
 
-    work: str
-    revision: int
-    states: str
+    shard: Shard
+    markers: Mapping[str, Marker]
 
-    @classmethod
-    def of(cls, marker: Marker) -> "Known":
-        """From the marker."""
-        return cls(marker.work, marker.revision, marker.states_digest)
+    def part(self, folder: str) -> PartFile:
+        """The part of this shard in a folder."""
+        parts = (part for marker in self.markers.values() for part in marker.files)
+        return next(part for part in parts if part.folder == folder)
 
+    def inputs(self, config: RunConfig, model: str) -> dict[str, PartFile]:
+        """The parts that a model takes, by name."""
+        return {name: self.part(folder_of(config, name)) for name in inputs(config, model)}
 
-@dataclass
-class Done:
-    """The ledger in memory, without the states: what each unit's newest marker says."""
-
-    units: dict[tuple[int, str], Known] = field(default_factory=dict)  # (shard, unit) -> marker
-    parts: dict[tuple[int, str], PartFile] = field(default_factory=dict)  # (shard, folder) -> part
-    failed: set[tuple[int, str]] = field(default_factory=set)  # units with failed rows
-    tried: Counter[str] = field(default_factory=Counter)  # by modality
-    lost: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def scan(cls, ledger: Ledger, plan: Plan) -> "Done":
-        """Read every newest marker once; those of shards that were retired say nothing any more."""
-        done, live = cls(), plan.live
-        for marker in ledger.scan():
-            if marker.shard in live:
-                done.add(marker)
-        return done
-
-    def add(self, marker: Marker) -> None:
-        """Take one marker in."""
-        self.units[marker.shard, marker.unit] = Known.of(marker)
-        for part in marker.files:
-            if part.folder != "errors":
-                self.parts[marker.shard, part.folder] = part
-        kind, _, modality = marker.unit.partition(".")
-        if kind == "extract":
-            tried, failed = count_items(marker)
-            self.tried[modality] += tried
-            self.lost[modality] += failed
-            if failed:
-                self.failed.add((marker.shard, marker.unit))
-
-    def inputs(self, config: RunConfig, model: str, shard: int) -> dict[str, PartFile]:
-        """The parts of one shard that a model takes, by name."""
-        return {name: self.parts[shard, folder_of(config, name)] for name in inputs(config, model)}
-
-    def is_done(self, shard: int, unit: str, work: str) -> bool:
+    def is_done(self, unit: str, work: str) -> bool:
         """Whether the newest marker is of exactly this work."""
-        found = self.units.get((shard, unit))
-        return found is not None and found.work == work
+        return unit in self.markers and self.markers[unit].work == work
 
-    def next_revision(self, shard: int, unit: str) -> int:
-        """The revision a new marker gets."""
-        found = self.units.get((shard, unit))
-        return found.revision + 1 if found else 0
+    def unit(self, name: str, work: str, *, retry: bool = False) -> Unit:
+        """This work on this shard, as the next revision."""
+        revision = self.markers[name].revision + 1 if name in self.markers else 0
+        return Unit(name, self.shard, work, revision, retry)
+
+    def left(self, name: str, work: str) -> Iterator[Unit]:
+        """The unit, unless it is done with this work."""
+        if not self.is_done(name, work):
+            yield self.unit(name, work)
+
+
+def walk(plan: Plan, ledger: Ledger) -> Iterator[Standing]:
+    """Every live shard in number order. Both are sorted by it, so one pass over each is enough;
+    markers of shards that were retired say nothing any more."""
+    found = ledger.by_shard()
+    number, markers = next(found, (-1, {}))
+    for shard in plan.shards():
+        while 0 <= number < shard.number:
+            number, markers = next(found, (-1, {}))
+        yield Standing(shard, markers if number == shard.number else {})
+
+
+def finished(
+    plan: Plan, ledger: Ledger, config: RunConfig, totals: Counter[str]
+) -> Iterator[tuple[int, PartFile]]:
+    """(shard, part) of all that is done and wanted; adds up the rows by unit as they pass."""
+    units = all_units(config)
+    for standing in walk(plan, ledger):
+        for name, marker in standing.markers.items():
+            if name in units:
+                totals[name] += marker.rows
+                yield from ((marker.shard, part) for part in marker.files)
 
 
 def count_items(marker: Marker) -> tuple[int, int]:
@@ -85,105 +77,78 @@ def count_items(marker: Marker) -> tuple[int, int]:
     return there, sum(FAILED in row for row in rows)
 
 
-def extract_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Iterator[Unit]:
-    """The shards of one modality that are not done with the wanted identity."""
+def extract_units(standing: Standing, saved: SavedRun, modality: str) -> Iterator[Unit]:
+    """One modality of a shard, unless it is done with the wanted identity."""
+    yield from standing.left(extract_unit(modality), saved.work(modality))
+
+
+def extract_left(shards: Iterable[Standing], saved: SavedRun) -> Iterator[Unit]:
+    """The same over all modalities and shards."""
+    for standing in shards:
+        for modality in saved.config.modalities:
+            yield from extract_units(standing, saved, modality)
+
+
+def retry_units(standing: Standing, saved: SavedRun, modality: str) -> Iterator[Unit]:
+    """One modality of a shard, where it is done and rows failed."""
     name, work = extract_unit(modality), saved.work(modality)
-    for shard in plan.shards():
-        if not done.is_done(shard.number, name, work):
-            yield Unit(name, shard, work, done.next_revision(shard.number, name))
+    if standing.is_done(name, work) and count_items(standing.markers[name])[1]:
+        yield standing.unit(name, work, retry=True)
 
 
-def extract_left(plan: Plan, done: Done, saved: SavedRun) -> Iterator[Unit]:
-    """The same over all modalities."""
+def records_units(standing: Standing, saved: SavedRun) -> Iterator[Unit]:
+    """records/ of a shard, unless a modality is missing, or it is derived from what there is."""
+    markers = []
     for modality in saved.config.modalities:
-        yield from extract_units(plan, done, saved, modality)
+        name = extract_unit(modality)
+        if not standing.is_done(name, saved.work(modality)):
+            return
+        markers.append(standing.markers[name])
+    yield from standing.left(RECORDS, records.work_digest(markers))
 
 
-def retry_units(plan: Plan, done: Done, saved: SavedRun, modality: str) -> Iterator[Unit]:
-    """The finished shards of one modality in which rows failed."""
-    name, work = extract_unit(modality), saved.work(modality)
-    for shard in plan.shards():
-        if (shard.number, name) in done.failed and done.is_done(shard.number, name, work):
-            yield Unit(name, shard, work, done.next_revision(shard.number, name), retry=True)
-
-
-def records_units(plan: Plan, done: Done, saved: SavedRun) -> Iterator[Unit]:
-    """The shards whose records/ a killed worker left underived."""
-    for shard in plan.shards():
-        unit = records_unit(saved, shard, lambda name: done.units.get((shard.number, name)))  # noqa: B023
-        if unit:
-            yield unit
-
-
-def records_unit(
-    saved: SavedRun, shard: Shard, newest: Callable[[str], Known | None]
-) -> Unit | None:
-    """The unit that derives records/ of a shard; None while a modality is missing, or when it is done.
-
-    newest: what is known of a unit of this shard, by the unit's name.
-    """
-    states = {}
-    for modality in saved.config.modalities:
-        found = newest(extract_unit(modality))
-        if found is None or found.work != saved.work(modality):
-            return None
-        states[modality] = found.states
-    work = records.work_digest(states)
-    latest = newest(RECORDS)
-    if latest and latest.work == work:
-        return None
-    return Unit(RECORDS, shard, work, revision=latest.revision + 1 if latest else 0)
-
-
-def split_units(plan: Plan, done: Done, saved: SavedRun, label_file: str | None) -> Iterator[Unit]:
-    """The shards whose records don't know yet, or no longer, to which part of the split they belong.
+def split_units(standing: Standing, saved: SavedRun, label_file: str | None) -> Iterator[Unit]:
+    """The split of a shard whose records don't know yet, or no longer, to which part they belong.
 
     label_file: sha256 of the file that the labels are in.
     """
     label = saved.config.label
-    for shard in plan.shards():
-        work = short_digest(
-            {
-                "split": saved.config.split.model_dump(),
-                "label": label.model_dump(include={"column", "id"}) if label else None,
-                "file": label_file,
-                "records": done.parts[shard.number, RECORDS].sha256,
-            }
-        )
-        if not done.is_done(shard.number, SPLIT, work):
-            yield Unit(SPLIT, shard, work, done.next_revision(shard.number, SPLIT))
+    work = short_digest(
+        {
+            "split": saved.config.split.model_dump(),
+            "label": label.model_dump(include={"column", "id"}) if label else None,
+            "file": label_file,
+            "records": standing.part(RECORDS).sha256,
+        }
+    )
+    yield from standing.left(SPLIT, work)
 
 
-def fuse_units(plan: Plan, done: Done, saved: SavedRun, model: str) -> Iterator[Unit]:
-    """The shards whose fused part is missing or was made from other inputs."""
-    name, identity = fuse_unit(model), saved.identities[model]
-    for shard in plan.shards():
-        work = work_digest(identity, done.inputs(saved.config, model, shard.number))
-        if not done.is_done(shard.number, name, work):
-            yield Unit(name, shard, work, done.next_revision(shard.number, name))
+def fuse_units(standing: Standing, saved: SavedRun, model: str) -> Iterator[Unit]:
+    """A shard whose fused part is missing or was made from other inputs."""
+    work = work_digest(saved.identities[model], standing.inputs(saved.config, model))
+    yield from standing.left(fuse_unit(model), work)
 
 
 def restore_units(
-    plan: Plan, done: Done, saved: SavedRun, model: str, record: Record
+    standing: Standing, saved: SavedRun, model: str, record: Record
 ) -> Iterator[Unit]:
-    """The shards whose missing features are not restored, or from other inputs."""
-    name = restore_unit(model)
-    for shard in plan.shards():
-        work = restore_digest(record, done.inputs(saved.config, model, shard.number))
-        if not done.is_done(shard.number, name, work):
-            yield Unit(name, shard, work, done.next_revision(shard.number, name))
+    """A shard whose missing features are not restored, or from other inputs."""
+    work = restore_digest(record, standing.inputs(saved.config, model))
+    yield from standing.left(restore_unit(model), work)
 
 
-def outdated(done: Done, saved: SavedRun, run: Path) -> Iterator[tuple[int, str]]:
+def outdated(shards: Iterable[Standing], saved: SavedRun, run: Path) -> Iterator[tuple[int, str]]:
     """The (shard, unit) of what was restored by a model, or from vectors, that are no more."""
     known = {
         model: Record.read(run, model) for model in saved.identities if model in saved.config.models
     }
-    for (shard, unit), found in done.units.items():
-        kind, _, model = unit.partition(".")
-        if kind == "restore":
-            record = known.get(model)
-            if record is None or found.work != restore_digest(
-                record, done.inputs(saved.config, model, shard)
-            ):
-                yield shard, unit
+    for standing in shards:
+        for unit, marker in standing.markers.items():
+            kind, _, model = unit.partition(".")
+            if kind == "restore":
+                record = known.get(model)
+                if record is None or marker.work != restore_digest(
+                    record, standing.inputs(saved.config, model)
+                ):
+                    yield standing.shard.number, unit

@@ -7,7 +7,7 @@ rows; models against the digests in their records. Ray is not needed.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
 from pipeline.store import read_rows, read_table
+from pipeline.todo import Standing, walk
 from pipeline.units import RECORDS, extract_unit, restore_unit
 
 
@@ -46,13 +47,11 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     plan = Plan.open(run / "plan")
     ledger = Ledger(run)
     audit = Audit()
-    markers: dict[int, dict[str, Marker]] = {}
-    for marker in ledger.scan():
-        markers.setdefault(marker.shard, {})[marker.unit] = marker
-    for shard in plan.shards():
-        audit.problems += _check_shard(run, saved, shard, markers.pop(shard.number, {}), audit)
+    for standing in walk(plan, ledger):
+        audit.problems += _check_shard(run, saved, standing, audit)
     # Markers of shards that were retired go with the garbage of the command that retired them.
-    unknown = sorted(markers.keys() - plan.retired)
+    known = plan.live | plan.retired
+    unknown = [number for number in ledger.shards() if number not in known]
     audit.problems += [f"ledger: shard {number} is not in the plan" for number in unknown]
     for name in manifests.names(run):
         audit.indexes += 1
@@ -68,9 +67,8 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     return audit
 
 
-def _check_shard(
-    run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
-) -> Iterator[str]:
+def _check_shard(run: Path, saved: SavedRun, standing: Standing, audit: Audit) -> Iterator[str]:
+    shard, units = standing.shard, standing.markers
     place = f"shard {shard.number}"
     for marker in units.values():
         for part in marker.files:
@@ -96,7 +94,7 @@ def _check_part(run: Path, folder: str, name: str, rows: int, sha256: str) -> It
 
 
 def _check_accounting(
-    run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
+    run: Path, saved: SavedRun, shard: Shard, units: Mapping[str, Marker], audit: Audit
 ) -> Iterator[str]:
     place = f"shard {shard.number}"
     table = _read(run, units[RECORDS], "records")

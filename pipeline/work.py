@@ -26,7 +26,7 @@ from pipeline.models import folder_of, inputs
 from pipeline.plan import Plan
 from pipeline.sources import open_source
 from pipeline.store import PartFile, read_table, write_part
-from pipeline.todo import Known, count_items, records_unit
+from pipeline.todo import Standing, count_items, records_units
 from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
 
 _TRACE = "POLYFUSE_TRACEBACK" in os.environ
@@ -47,7 +47,12 @@ class Worker:
         self._label_file: Any = None
 
     def run(self, unit: Unit) -> dict[str, Any]:
-        """Do one unit and whatever it completes; returns a small report for the driver."""
+        """Do one unit and whatever it completes; returns a small report for the driver.
+
+        Raises:
+            Refused: another writer has taken the run over; units that were waiting are not begun.
+        """
+        self.job.lease.check()
         # Ray repeats all units of a task whose worker died, those that were committed too.
         marker = self.ledger.find(unit.shard.number, unit.name, unit.revision)
         if marker is None or marker.work != unit.work:
@@ -121,12 +126,8 @@ class Worker:
         Two workers may both find that they were last: equal bytes, and the first marker wins. Or
         neither does, where what the other wrote is not to be seen yet: the driver then finds it.
         """
-
-        def newest(unit: str) -> Known | None:
-            marker = self.ledger.latest(done.shard.number, unit)
-            return Known.of(marker) if marker else None
-
-        unit = records_unit(self.job.saved, done.shard, newest)
+        standing = Standing(done.shard, self.ledger.of_shard(done.shard.number))
+        unit = next(records_units(standing, self.job.saved), None)
         return self._records(unit, time.monotonic()) if unit else None
 
     def _records(self, unit: Unit, started: float) -> Marker:

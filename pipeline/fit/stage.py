@@ -5,7 +5,7 @@ objective, recipe, inputs, labels, split. New data alone change nothing: every v
 would become another, so that takes a person's word (`polyfuse fit --again`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,15 @@ from pipeline.models import (
     Record,
     Trained,
     asked,
-    folder_of,
-    inputs,
     needs_labels,
     roots,
     uses_labels,
     wanted,
 )
-from pipeline.plan import Plan
 from pipeline.progress import Progress
 from pipeline.saved import SavedRun
-from pipeline.todo import Done
+from pipeline.todo import Standing
+from pipeline.units import RECORDS, SPLIT
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,12 @@ class Fitting:
     place: Callable[[], tuple[Resources, str]]
     again: bool = False
 
-    def fit(self, model: str, plan: Plan, done: Done) -> tuple[Record, bool]:
+    def fit(self, model: str, shards: Iterable[Standing]) -> tuple[Record, bool]:
         """The record of the trained model, and whether it had to be trained for that."""
         config = self.saved.config
         digest = asked(config, model, self.saved.identities)
         assert digest is not None, f"{model} before its inputs"
-        data = self._data(model, plan, done)
+        data = self._data(model, shards)
         record = Record.read(self.run, model)
         folder = self.run / "models" / model
         if record and record.trained and record.trained.asked == digest and not self.again:
@@ -85,16 +83,11 @@ class Fitting:
                 "records get vectors from it (`polyfuse fit CONFIG --again` trains it anew)"
             )
 
-    def _data(self, model: str, plan: Plan, done: Done) -> Data:
+    def _data(self, model: str, standings: Iterable[Standing]) -> Data:
         config = self.saved.config
-        names = inputs(config, model)
         shards = tuple(
-            ShardParts(
-                {name: done.parts[shard.number, folder_of(config, name)] for name in names},
-                done.parts[shard.number, "records"],
-                done.parts[shard.number, "split"],
-            )
-            for shard in plan.shards()
+            ShardParts(standing.inputs(config, model), standing.part(RECORDS), standing.part(SPLIT))
+            for standing in standings
         )
         own = wanted(config, model)
         sequences = "sequences" in fusion.FUSIONS[own.name].needs

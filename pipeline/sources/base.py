@@ -55,7 +55,7 @@ class SourceSpec:
     columns: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """A unit of work: `rows` records of `file` (relative to the source's root) from row `start` on.
 
@@ -97,7 +97,7 @@ class Limit(NamedTuple):
     bytes: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """A planned range of rows. `known` is the number of the shard that holds the very same rows
     already; a new piece of a folder or a tar brings its catalogue."""
