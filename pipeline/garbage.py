@@ -6,10 +6,8 @@ from pathlib import Path
 from pipeline import disk
 from pipeline.config import RunConfig
 from pipeline.files import TEMPORARY
-from pipeline.index import manifests
 from pipeline.ledger import Ledger
 from pipeline.plan import Plan
-from pipeline.store import Snapshot
 from pipeline.units import all_units
 
 # All that a run may hold, but the lease.
@@ -23,7 +21,6 @@ _PARTS = ("records", "errors", "features", "split", "fused", "restored")
 def find(run: Path, ledger: Ledger) -> Iterator[Path]:
     """Part files that are garbage, and temporary files anywhere in the run."""
     named = {(part.folder, part.name) for marker in ledger.scan() for part in marker.files}
-    named |= _read_by_indexes(run)
     for top in _PARTS:
         for path in sorted((run / top).rglob("part-*.parquet")):
             if (path.parent.relative_to(run).as_posix(), path.name) not in named:
@@ -31,19 +28,6 @@ def find(run: Path, ledger: Ledger) -> Iterator[Path]:
     for path in sorted(run.rglob(f"{TEMPORARY}*")):
         if path.is_file():
             yield path
-
-
-def _read_by_indexes(run: Path) -> set[tuple[str, str]]:
-    """(folder, name) of the parts that an index which is older than the run still reads."""
-    found = set()
-    for name in manifests.names(run):
-        version = manifests.current(run / "index" / name)
-        assert version is not None  # it has a name
-        manifest = manifests.read_manifest(version)
-        snapshot = Snapshot(run, manifest.snapshot["version"], manifest.snapshot["digest"])
-        for folder in (manifest.folder, "records"):
-            found |= {(folder, part.path.name) for part in snapshot.parts(folder)}
-    return found
 
 
 def collect(run: Path, ledger: Ledger, config: RunConfig) -> int:
