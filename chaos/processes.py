@@ -1,4 +1,4 @@
-"""Processes as Linux knows them, for tests that kill some."""
+"""Processes as Linux knows them, for attacks that kill some."""
 
 from pathlib import Path
 
