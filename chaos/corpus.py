@@ -8,6 +8,8 @@ import numpy as np
 
 from chaos import media
 
+SHARD = 16  # records
+
 
 def write(folder: Path, records: int, seed: int = 0) -> dict[str, Any]:
     """records.csv and its files; returns a configuration of a run over them, output `run`."""
@@ -30,6 +32,6 @@ def write(folder: Path, records: int, seed: int = 0) -> dict[str, Any]:
         "source": {"path": "records.csv", "id": "id"},
         "modalities": {name: {"kind": kind} for name, kind in kinds.items()},
         "output": "run",
-        "shard": {"records": 16},
+        "shard": {"records": SHARD},
         "max_error_rate": 0.5,
     }

@@ -2,10 +2,11 @@
 
     python -m chaos.kills [--kills 500] [--seed 0]      writes docs/results/kills.md
 
-Killed are the driver, a worker, the raylet and the GCS of Ray, and whoever builds an index. A worker
-or builder that dies must not be noticed; after the others the command says in a sentence what
-happened, and the next one goes on. At the end: the bytes of every part and index are those of a run
-that nobody disturbed, and the audit finds nothing.
+Killed are the driver, the workers, the raylet and the GCS of Ray, and whoever builds an index. A
+worker or builder that dies must not be noticed; after the others the command says in a sentence what
+happened, and the next one goes on. A moment is counted in names that come up in the ledger, so that
+it lies in the work whatever the machine is busy with, or in seconds while Ray comes up and an index
+is built.
 """
 
 import argparse
@@ -18,38 +19,57 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from benchmarks.results import RESULTS, ROOT, about, footer
-from chaos import corpus
+from chaos import corpus, sound
+from chaos.notices import Notices
 from chaos.processes import descendants
-from pipeline import files
-from pipeline.verify import verify
 
 # What is killed, and what its command line has in it.
 TARGETS = {
     "driver": "jobs.cli",
-    "worker": "RayWorker",
-    "raylet": "/raylet/raylet",
-    "gcs": "gcs_server",
+    "worker": "MapWorker(MapBatches(RayWorker))",
+    "raylet": "/raylet/raylet ",
+    "gcs": "/gcs/gcs_server ",
     "builder": "_build_one",
 }
-SURVIVED = {"worker", "builder"}  # by the command that they worked for
-RECORDS, PATIENCE = 160, 120.0
+FATAL = ("driver", "raylet", "gcs")  # to the command
+STAGES = ("start", "work", "index")  # where the fatal kill comes
+RECORDS, WORKERS, PATIENCE = 480, 2, 180.0
+INDEXES = ("title", "photo", "sound", "concat")
+UNITS = 5 * RECORDS // corpus.SHARD  # three modalities, the records, the fused vectors
+NAMES = 3  # that come up in the ledger for each unit, on average
+# In one command, which gives up when the same unit dies too often: five times, or three of an index.
+MOST = {"worker": 16, "builder": 2}
+# Seconds that Ray comes up, that a builder lives, and that it writes.
+STARTING, BUILDING, WRITING = 5.0, 0.5, 0.03
 # Ray itself would wait a minute for a head that is gone.
 ENVIRONMENT = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "2"}
 
 
 @dataclass
 class Found:
-    """What happened."""
+    """What happened. killed: (what, stage) -> times; redone: shards begun again after a kill."""
 
-    killed: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)  # nobody there to kill in time
+    killed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    commands: int = 0
+    redone: int = 0
     problems: list[str] = field(default_factory=list)
+
+    def times(self, what: str) -> int:
+        """How often one kind was killed."""
+        return sum(self.killed[what, stage] for stage in STAGES)
+
+    @property
+    def in_flight(self) -> int:
+        """Shards that can have been in work at the kills: a worker has one."""
+        heads = sum(self.times(what) for what in FATAL)
+        return self.times("worker") + WORKERS * heads
 
 
 def main() -> None:
@@ -60,7 +80,12 @@ def main() -> None:
     given = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = attack(Path(folder), given.kills, given.seed, say=print)
+        calm = prepare(Path(folder) / "calm")
+        output, code = _end(start(calm))
+        if code:
+            raise SystemExit(output)
+        found = attack(prepare(Path(folder) / "attacked"), given.kills, given.seed, print)
+        found.problems += sound.compared(*(Path(folder, n, "run") for n in ("attacked", "calm")))
     text = page(found, given, time.perf_counter() - started)
     (RESULTS / "kills.md").write_text(text, encoding="utf-8")
     print(RESULTS / "kills.md")
@@ -68,62 +93,154 @@ def main() -> None:
         raise SystemExit("\n".join(found.problems))
 
 
-def attack(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> Found:
-    """Kill so many processes, each kind as often as any other, then compare with a calm run."""
-    dice, found = random.Random(seed), Found()
-    attacked, calm = (_config(folder / name) for name in ("attacked", "calm"))
-    _finish(calm, found)
-    while found.killed.total() < kills and found.missed.total() < 3 * kills and not found.problems:
-        what = min(TARGETS, key=lambda name: (found.killed[name], found.missed[name], name))
-        _strike(attacked, what, dice, found)
-        say(f"killed {dict(found.killed)}, not there in time {dict(found.missed)}")
-    _finish(attacked, found)
-    runs = [config.parent / "run" for config in (attacked, calm)]
-    if contents(runs[0]) != contents(runs[1]):
-        found.problems.append("the bytes are not those of an undisturbed run")
-    audit = verify(runs[0])
-    found.problems += audit.problems + audit.garbage
-    return found
-
-
-def _strike(config: Path, what: str, dice: random.Random, found: Found) -> None:
-    """One command, one kill at a random moment after the target has come up."""
-    process = start(config)
-    while process.poll() is None:
-        targets = [pid for pid, line in descendants(process.pid) if TARGETS[what] in line]
-        if targets:
-            time.sleep(dice.uniform(0, 3.0 if what != "builder" else 0.2))
-            try:
-                os.kill(dice.choice(targets), signal.SIGKILL)
-            except ProcessLookupError:
-                break
-            found.killed[what] += 1
-            break
-        time.sleep(0 if what == "builder" else 0.05)  # an index is built in no time
-    else:
-        found.missed[what] += 1
-    code, output = _end(process)
-    if "Traceback" in output or (what in SURVIVED and code) or code not in (0, 1):
-        found.problems.append(f"after killing the {what}: exit code {code}\n{output[-2000:]}")
-    if code == 0:  # it got to the end: something must be left to do for the next one
-        _undo(config.parent / "run", dice)
-
-
-def _undo(run: Path, dice: random.Random) -> None:
-    """Forget half of the markers and an index; the parts stay as garbage."""
-    for marker in sorted((run / "ledger").rglob("*.json")):
-        if dice.random() < 0.5:
-            marker.unlink()
-    for pointer in (run / "index").glob("*/current.json"):
-        if dice.random() < 0.5:
-            pointer.unlink()
-
-
-def _config(folder: Path) -> Path:
-    settings = corpus.write(folder, RECORDS)
+def prepare(folder: Path) -> Path:
+    """A corpus, and the configuration of a run over it."""
+    settings = corpus.write(folder, RECORDS) | {"workers": WORKERS}
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
+
+
+def attack(config: Path, kills: int, seed: int, say: Callable[[str], None]) -> Found:
+    """Kill so many processes, each kind at least twice, then let a command end the work and look."""
+    found, run = Found(), config.parent / "run"
+    attacker, least = _Attacker(config, random.Random(seed), found), max(2, kills // 20)
+    while not found.problems and (
+        found.killed.total() < kills or min(map(found.times, TARGETS)) < least
+    ):
+        attacker.strike()
+        counts = ", ".join(f"{found.times(what)} {what}" for what in TARGETS)
+        say(f"{found.killed.total()} killed: {counts}; {len(found.problems)} problems")
+    output, code = _end(start(config))
+    if code:
+        found.problems.append(f"undisturbed, exit code {code}\n{output[-2000:]}")
+        return found
+    found.redone = attacker.redone()
+    if found.redone > found.in_flight:
+        found.problems.append(f"{found.redone} shards redone, {found.in_flight} were in flight")
+    found.problems += sound.accounted(run, config.parent / "records.csv")
+    found.problems += sound.audited(run)
+    return found
+
+
+class _Attacker:
+    """One run, and command after command on it that is not left in peace."""
+
+    def __init__(self, config: Path, dice: random.Random, found: Found) -> None:
+        self.config, self.dice, self.found = config, dice, found
+        self.run = config.parent / "run"
+        ledger = self.run / "ledger" / "00000"
+        indexes = [self.run / "index" / name for name in INDEXES]
+        for folder in (ledger, *indexes):  # to be followed from the first name in it on
+            folder.mkdir(parents=True)
+        self.ledger, self.index = Notices([ledger]), Notices(indexes)
+        self.names: Counter[str] = Counter()  # of attempts and markers of extraction
+        self.workers = 0  # yet to be killed in this command
+
+    def redone(self) -> int:
+        """Shards whose extraction was begun and not committed: what the kills cost."""
+        self._read()
+        return self.names["begun"] - self.names["committed"]
+
+    def strike(self) -> None:
+        """One command with some kills in it, the last of them fatal."""
+        fatal = min(FATAL, key=self.found.times)
+        left = UNITS - sum(1 for _ in (self.run / "ledger").rglob("*.json"))
+        stage = self.dice.choices(STAGES, (1, 2, 2))[0] if left else "index"
+        self.workers = self.dice.randint(0, min(MOST["worker"], max(4, left // 4)))
+        self._read()
+        process = start(self.config)
+        before = self.found.killed.copy()
+        if stage == "start":
+            self._at_start(process, fatal)
+        elif stage == "work":
+            self._at_work(process, fatal, self.dice.randint(1, NAMES * left))
+        else:
+            self._at_index(process, fatal)
+        output, code = _end(process)
+        killed = {what for what, _ in self.found.killed - before}
+        self.found.commands += 1
+        problems = list(sound.partial(self.run))
+        if "Traceback" in output or code not in (0, 1) or (code and killed.isdisjoint(FATAL)):
+            problems.append(f"exit code {code}\n{output[-2000:]}")
+        told = f"after killing {', '.join(sorted(killed)) or 'nothing'}, {stage}"
+        self.found.problems += [f"{told}: {problem}" for problem in problems]
+        if code == 0:  # it got to the end: something must be left to do for the next one
+            self._undo()
+
+    def _at_start(self, process: subprocess.Popen[bytes], fatal: str) -> None:
+        """While Ray comes up: anywhere between the fatal one's own start and the first work."""
+        while process.poll() is None and not _pids(process, fatal):
+            time.sleep(0.02)
+        time.sleep(self.dice.uniform(0, STARTING))
+        self._kill(process, fatal, "start")
+
+    def _at_work(self, process: subprocess.Popen[bytes], fatal: str, moment: int) -> None:
+        """After so many names came up in the ledger."""
+        self._harass(process, lambda seen: seen >= moment)
+        self._kill(process, fatal, "work")
+
+    def _at_index(self, process: subprocess.Popen[bytes], fatal: str) -> None:
+        """While indexes are built, after some of the builders died."""
+        self._harass(process, lambda _: bool(_pids(process, "builder")))
+        left = self.dice.randint(1, MOST["builder"])
+        while process.poll() is None and left:
+            left -= self._await_builder(process) and self._kill(process, "builder", "index")
+        self._await_builder(process)
+        self._kill(process, fatal, "index")
+
+    def _await_builder(self, process: subprocess.Popen[bytes]) -> bool:
+        """A random moment in the life of one that builds, or while it writes; False if none comes."""
+        self.index.read()
+        writing = self.dice.random() < 0.5
+        for _ in range(200):
+            if self.index.read() if writing else _pids(process, "builder"):
+                time.sleep(self.dice.uniform(0, WRITING if writing else BUILDING))
+                return True
+            time.sleep(0.005)
+        return False
+
+    def _harass(self, process: subprocess.Popen[bytes], until: Callable[[int], bool]) -> None:
+        """Kill workers now and then until so many names have come up."""
+        seen = 0
+        while process.poll() is None and not until(seen):
+            new = self._read()
+            seen += new
+            if self.workers and any(self.dice.random() < 0.06 for _ in range(new)):
+                self.workers -= self._kill(process, "worker", "work")
+            time.sleep(0.002)
+
+    def _kill(self, process: subprocess.Popen[bytes], what: str, stage: str) -> bool:
+        """One process of a kind, if there is one now; whether there was."""
+        pids = _pids(process, what)
+        if pids:
+            with suppress(ProcessLookupError):
+                os.kill(self.dice.choice(pids), signal.SIGKILL)
+                self.found.killed[what, stage] += 1
+                return True
+        return False
+
+    def _read(self) -> int:
+        """How many names came up in the ledger since the last call."""
+        names = self.ledger.read()
+        for name in names:
+            if "-extract." in name:
+                self.names["committed" if name.endswith(".json") else "begun"] += 1
+        return len(names)
+
+    def _undo(self) -> None:
+        """Forget most of the markers and indexes; the parts stay as garbage."""
+        for folder, pattern in (("ledger", "*.json"), ("index", "current.json")):
+            for path in sorted((self.run / folder).rglob(pattern)):
+                if self.dice.random() < 0.8:
+                    path.unlink()
+
+
+def _pids(process: subprocess.Popen[bytes], what: str) -> list[int]:
+    """The processes of one kind that a command has now."""
+    found = [pid for pid, line in descendants(process.pid) if TARGETS[what] in line]
+    # What Ray starts looks like the driver until it has become what it will be.
+    return found[:1] if what == "driver" else found
 
 
 def start(config: Path) -> subprocess.Popen[bytes]:
@@ -134,34 +251,15 @@ def start(config: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def _end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Exit code and output of a command; one that hangs is a finding of its own."""
+def _end(process: subprocess.Popen[bytes]) -> tuple[str, int]:
+    """Output and exit code of a command; one that hangs is a finding of its own."""
     try:
         output, _ = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        return -1, f"hung for {PATIENCE:.0f} s\n{output.decode(errors='replace')}"
-    return process.returncode, output.decode(errors="replace")
-
-
-def _finish(config: Path, found: Found) -> None:
-    code, output = _end(start(config))
-    if code:
-        found.problems.append(f"undisturbed, exit code {code}\n{output[-2000:]}")
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    """Every part, and of every index the rows with their ids; a graph linked by several threads differs."""
-    found = {
-        path.relative_to(run).as_posix(): path.read_bytes()
-        for top in ("records", "errors", "features", "fused")
-        for path in (run / top).rglob("*.parquet")
-    }
-    for pointer in (run / "index").glob("*/current.json"):
-        version = pointer.parent / files.read_json(pointer)["version"]
-        found[pointer.parent.name] = (version / "rows.parquet").read_bytes()
-    return found
+        return f"hung for {PATIENCE:.0f} s\n{output.decode(errors='replace')}", -1
+    return output.decode(errors="replace"), process.returncode
 
 
 def page(found: Found, given: argparse.Namespace, seconds: float) -> str:
@@ -169,17 +267,27 @@ def page(found: Found, given: argparse.Namespace, seconds: float) -> str:
     lines = [
         "# Kills: processes that die at random moments of real runs",
         "",
-        f"{found.killed.total()} processes killed with SIGKILL in {seconds / 60:.0f} minutes; "
-        f"{len(found.problems)} problems: a traceback, a command that hung or",
-        "did not outlive a worker, bytes or ids that differ from those of an undisturbed run, a finding "
-        "of the audit.",
+        f"{found.killed.total()} processes killed with SIGKILL in {found.commands} commands on one run "
+        f"({RECORDS} records, {WORKERS} workers), in {seconds / 60:.0f} minutes; "
+        f"{len(found.problems)} problems.",
+        "A problem would be: a traceback; a command that hung, or did not outlive a worker or builder; "
+        "a file that a reader finds and can't read, looked for after every command; at the end a "
+        "record lost or there twice, a part or an index whose bytes are not those of a run that "
+        "nobody disturbed, a finding of the audit, a file left over.",
         "",
-        "| killed | times | not there in time |",
-        "| --- | ---: | ---: |",
-        *(f"| {name} | {found.killed[name]} | {found.missed[name]} |" for name in TARGETS),
+        "| killed | while Ray comes up | in the work | at the index | times |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for what in TARGETS:
+        cells = [found.killed[what, stage] for stage in STAGES]
+        lines.append(f"| {what} | {' | '.join(map(str, cells))} | {sum(cells)} |")
+    lines += [
+        "",
+        f"Work done again: {found.redone} shards were begun and not committed; at most "
+        f"{found.in_flight} were in work at the kills (one of a worker, {WORKERS} of a head).",
     ]
     command = f"python -m chaos.kills --kills {given.kills} --seed {given.seed}"
-    results = about("kills", "ray") | {"command": command}
+    results = about("kills", "ray", "pyarrow", "faiss-cpu") | {"command": command}
     return "\n".join([*lines, *footer(results, "chaos/kills.py")]) + "\n"
 
 

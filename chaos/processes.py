@@ -4,14 +4,18 @@ from pathlib import Path
 
 
 def descendants(pid: int) -> list[tuple[int, str]]:
-    """(pid, command line) of all processes below this one."""
+    """(pid, command line) of all processes below this one; "" for one that has just ended."""
     found, queue = [], [pid]
     while queue:
         parent = queue.pop()
-        children = Path(f"/proc/{parent}/task/{parent}/children")
-        for child in children.read_text().split() if children.exists() else ():
-            line = Path(f"/proc/{child}/cmdline")
-            text = line.read_bytes().replace(b"\0", b" ").decode() if line.exists() else ""
-            found.append((int(child), text))
+        for child in _read(f"/proc/{parent}/task/{parent}/children").split():
+            found.append((int(child), _read(f"/proc/{child}/cmdline").replace("\0", " ")))
             queue.append(int(child))
     return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or since
+        return ""

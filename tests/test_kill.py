@@ -1,14 +1,23 @@
 """SIGKILL at random moments of real runs: rerunning gives the bytes of an undisturbed run."""
 
 import pytest
+from in_process import without_ray
 
-from chaos import kills
+from chaos import kills, sound
+from pipeline import config as configuration
+from pipeline.run import run
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_kills_at_random_moments_change_no_byte(tmp_path):
-    found = kills.attack(tmp_path, 20, seed=0, say=print)
+    found = kills.attack(kills.prepare(tmp_path / "attacked"), 20, seed=0, say=print)
     assert found.problems == []
     assert found.killed.total() >= 20
-    assert min(found.killed[what] for what in kills.TARGETS) >= 3
+    assert min(found.times(what) for what in kills.TARGETS) >= 2
+    assert found.redone <= found.in_flight
+    calm = kills.prepare(tmp_path / "calm")
+    with without_ray():
+        run(configuration.load(calm))
+    attacked = tmp_path / "attacked" / "run"
+    assert list(sound.compared(attacked, calm.parent / "run")) == []
