@@ -1,6 +1,6 @@
 """SIGKILL of every kind of process at random moments of real runs; the same command ends the work.
 
-    python -m chaos.kills [--kills 500] [--seed 0]      writes docs/results/kills.md
+    python -m chaos.kills [--kills 500] [--seed 0]      writes docs/results/kills.json and .md
 
 Killed are the driver, the workers, the raylet and the GCS of Ray, and whoever builds an index. A
 worker or builder that dies must not be noticed; after the others the command says in a sentence what
@@ -18,18 +18,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from benchmarks.results import RESULTS, ROOT, about, footer
+from benchmarks.results import ROOT, about, footer, load, save, write_page
 from chaos import corpus, sound
 from chaos.notices import Notices
 from chaos.processes import descendants
 
+NAME = "kills"
 # What is killed, and what its command line has in it.
 TARGETS = {
     "driver": "jobs.cli",
@@ -59,6 +61,7 @@ class Found:
     killed: Counter[tuple[str, str]] = field(default_factory=Counter)
     commands: int = 0
     redone: int = 0
+    enough: bool = False  # kill no more, look at what there is
     problems: list[str] = field(default_factory=list)
 
     def times(self, what: str) -> int:
@@ -67,30 +70,52 @@ class Found:
 
     @property
     def in_flight(self) -> int:
-        """Shards that can have been in work at the kills: a worker has one."""
-        heads = sum(self.times(what) for what in FATAL)
+        """Shards that can have been in work at the kills: a worker has one, nobody when indexes are built."""
+        heads = sum(self.killed[what, stage] for what in FATAL for stage in ("start", "work"))
         return self.times("worker") + WORKERS * heads
 
 
 def main() -> None:
-    """Kill until so many were killed; ends with an error where something did not hold."""
+    """Kill until so many were killed, or Ctrl-C; ends with an error where something did not hold."""
     parser = argparse.ArgumentParser(prog="python -m chaos.kills", description="Kill and compare.")
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tables", action="store_true", help="only rewrite the page")
     given = parser.parse_args()
-    started = time.perf_counter()
+    if not given.tables:
+        save(NAME, measure(given.kills, given.seed))
+    write_page(NAME, page)
+    if problems := load(NAME)["problems"]:
+        raise SystemExit("\n".join(problems))
+
+
+def measure(kills: int, seed: int) -> dict[str, Any]:
+    """The numbers of the page."""
+    found, started = Found(), time.perf_counter()
+    signal.signal(signal.SIGINT, lambda *_: setattr(found, "enough", True))
     with tempfile.TemporaryDirectory() as folder:
         calm = prepare(Path(folder) / "calm")
         output, code = _end(start(calm))
         if code:
             raise SystemExit(output)
-        found = attack(prepare(Path(folder) / "attacked"), given.kills, given.seed, print)
-        found.problems += sound.compared(*(Path(folder, n, "run") for n in ("attacked", "calm")))
-    text = page(found, given, time.perf_counter() - started)
-    (RESULTS / "kills.md").write_text(text, encoding="utf-8")
-    print(RESULTS / "kills.md")
-    if found.problems:
-        raise SystemExit("\n".join(found.problems))
+        attacked = prepare(Path(folder) / "attacked")
+        attack(attacked, kills, seed, found, print)
+        found.problems += sound.compared(attacked.parent / "run", calm.parent / "run")
+    command = f"python -m chaos.kills --kills {kills} --seed {seed}"
+    return about(NAME, "ray", "pyarrow", "faiss-cpu") | {
+        "command": command,
+        "load": os.getloadavg()[2],
+        "minutes": (time.perf_counter() - started) / 60,
+        "records": RECORDS,
+        "workers": WORKERS,
+        "commands": found.commands,
+        "killed": {
+            what: {stage: found.killed[what, stage] for stage in STAGES} for what in TARGETS
+        },
+        "redone": found.redone,
+        "in_flight": found.in_flight,
+        "problems": found.problems,
+    }
 
 
 def prepare(folder: Path) -> Path:
@@ -101,11 +126,10 @@ def prepare(folder: Path) -> Path:
     return path
 
 
-def attack(config: Path, kills: int, seed: int, say: Callable[[str], None]) -> Found:
+def attack(config: Path, kills: int, seed: int, found: Found, say: Callable[[str], None]) -> None:
     """Kill so many processes, each kind at least twice, then let a command end the work and look."""
-    found, run = Found(), config.parent / "run"
     attacker, least = _Attacker(config, random.Random(seed), found), max(2, kills // 20)
-    while not found.problems and (
+    while not (found.problems or found.enough) and (
         found.killed.total() < kills or min(map(found.times, TARGETS)) < least
     ):
         attacker.strike()
@@ -114,13 +138,12 @@ def attack(config: Path, kills: int, seed: int, say: Callable[[str], None]) -> F
     output, code = _end(start(config))
     if code:
         found.problems.append(f"undisturbed, exit code {code}\n{output[-2000:]}")
-        return found
+        return
     found.redone = attacker.redone()
     if found.redone > found.in_flight:
         found.problems.append(f"{found.redone} shards redone, {found.in_flight} were in flight")
-    found.problems += sound.accounted(run, config.parent / "records.csv")
-    found.problems += sound.audited(run)
-    return found
+    found.problems += sound.accounted(config.parent / "run", config.parent / "records.csv")
+    found.problems += sound.audited(config.parent / "run")
 
 
 class _Attacker:
@@ -262,32 +285,33 @@ def _end(process: subprocess.Popen[bytes]) -> tuple[str, int]:
     return output.decode(errors="replace"), process.returncode
 
 
-def page(found: Found, given: argparse.Namespace, seconds: float) -> str:
+def page(results: Mapping[str, Any]) -> str:
     """docs/results/kills.md."""
+    killed = {what: list(stages.values()) for what, stages in results["killed"].items()}
+    total = sum(map(sum, killed.values()))
     lines = [
         "# Kills: processes that die at random moments of real runs",
         "",
-        f"{found.killed.total()} processes killed with SIGKILL in {found.commands} commands on one run "
-        f"({RECORDS} records, {WORKERS} workers), in {seconds / 60:.0f} minutes; "
-        f"{len(found.problems)} problems.",
+        f"{total} processes killed with SIGKILL in {results['commands']} commands on one run "
+        f"({results['records']} records, {results['workers']} workers), in {results['minutes']:.0f} "
+        f"minutes (load {results['load']:.1f}): {len(results['problems'])} problems.",
+        "",
         "A problem would be: a traceback; a command that hung, or did not outlive a worker or builder; "
         "a file that a reader finds and can't read, looked for after every command; at the end a "
-        "record lost or there twice, a part or an index whose bytes are not those of a run that "
-        "nobody disturbed, a finding of the audit, a file left over.",
+        "record lost or there twice, a part or an index (vectors and ids) whose bytes are not those "
+        "of a run that nobody disturbed, a finding of the audit, a file left over.",
         "",
         "| killed | while Ray comes up | in the work | at the index | times |",
         "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for what in TARGETS:
-        cells = [found.killed[what, stage] for stage in STAGES]
-        lines.append(f"| {what} | {' | '.join(map(str, cells))} | {sum(cells)} |")
-    lines += [
+        *(
+            f"| {what} | {' | '.join(map(str, stages))} | {sum(stages)} |"
+            for what, stages in killed.items()
+        ),
         "",
-        f"Work done again: {found.redone} shards were begun and not committed; at most "
-        f"{found.in_flight} were in work at the kills (one of a worker, {WORKERS} of a head).",
+        f"Work done again: {results['redone']} shards were begun and not committed; at most "
+        f"{results['in_flight']} were in work at the kills (one of a worker, {results['workers']} of "
+        "a driver, raylet or GCS before the index).",
     ]
-    command = f"python -m chaos.kills --kills {given.kills} --seed {given.seed}"
-    results = about("kills", "ray", "pyarrow", "faiss-cpu") | {"command": command}
     return "\n".join([*lines, *footer(results, "chaos/kills.py")]) + "\n"
 
 

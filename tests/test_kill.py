@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_kills_at_random_moments_change_no_byte(tmp_path):
-    found = kills.attack(kills.prepare(tmp_path / "attacked"), 20, seed=0, say=print)
+    found = kills.Found()
+    kills.attack(kills.prepare(tmp_path / "attacked"), 20, seed=0, found=found, say=print)
     assert found.problems == []
     assert found.killed.total() >= 20
     assert min(found.times(what) for what in kills.TARGETS) >= 2
