@@ -1,4 +1,5 @@
-"""Names that come up in folders, told by the kernel: what a run does is counted without asking it."""
+"""Names that come up in folders, or are opened, told by the kernel: what a program does is counted
+without asking it."""
 
 import ctypes
 import os
@@ -6,7 +7,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-_CREATED, _MOVED_HERE = 0x100, 0x80  # inotify(7)
+CREATED = 0x100 | 0x80  # inotify(7): made there, or moved there
+OPENED = 0x20
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
 _BUFFER = 1 << 20
 
@@ -14,16 +16,16 @@ _BUFFER = 1 << 20
 class Notices:
     """Follows some folders (not those in them) from now on. Linux only."""
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], what: int = CREATED) -> None:
         kernel = ctypes.CDLL(None, use_errno=True)
         self._descriptor = kernel.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         for folder in folders:
             name = os.fsencode(folder)
-            if kernel.inotify_add_watch(self._descriptor, name, _CREATED | _MOVED_HERE) < 0:
+            if kernel.inotify_add_watch(self._descriptor, name, what) < 0:
                 raise OSError(ctypes.get_errno(), f"can't follow {folder}")
 
     def read(self) -> list[str]:
-        """The names that came up since the last call, in their order."""
+        """The names since the last call, in their order."""
         names = []
         while True:
             try:
