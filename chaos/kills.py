@@ -44,7 +44,7 @@ FATAL = ("driver", "raylet", "gcs")  # to the command
 STAGES = ("start", "work", "index")  # where the fatal kill comes
 RECORDS, WORKERS, PATIENCE = 480, 2, 180.0
 INDEXES = ("title", "photo", "sound", "concat")
-UNITS = 5 * RECORDS // corpus.SHARD  # three modalities, the records, the fused vectors
+UNITS = 5  # of a shard: three modalities, the records, the fused vectors
 NAMES = 3  # that come up in the ledger for each unit, on average
 # In one command, which gives up when the same unit dies too often: five times, or three of an index.
 MOST = {"worker": 16, "builder": 2}
@@ -118,9 +118,9 @@ def measure(kills: int, seed: int) -> dict[str, Any]:
     }
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, records: int = RECORDS) -> Path:
     """A corpus, and the configuration of a run over it."""
-    settings = corpus.write(folder, RECORDS) | {"workers": WORKERS}
+    settings = corpus.write(folder, records) | {"workers": WORKERS}
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
     return path
@@ -152,6 +152,8 @@ class _Attacker:
     def __init__(self, config: Path, dice: random.Random, found: Found) -> None:
         self.config, self.dice, self.found = config, dice, found
         self.run = config.parent / "run"
+        rows = len((config.parent / "records.csv").read_text(encoding="utf-8").splitlines()) - 1
+        self.units = UNITS * rows // corpus.SHARD
         ledger = self.run / "ledger" / "00000"
         indexes = [self.run / "index" / name for name in INDEXES]
         for folder in (ledger, *indexes):  # to be followed from the first name in it on
@@ -168,7 +170,7 @@ class _Attacker:
     def strike(self) -> None:
         """One command with some kills in it, the last of them fatal."""
         fatal = min(FATAL, key=self.found.times)
-        left = UNITS - sum(1 for _ in (self.run / "ledger").rglob("*.json"))
+        left = self.units - sum(1 for _ in (self.run / "ledger").rglob("*.json"))
         stage = self.dice.choices(STAGES, (1, 2, 2))[0] if left else "index"
         self.workers = self.dice.randint(0, min(MOST["worker"], max(4, left // 4)))
         self._read()

@@ -11,14 +11,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_kills_at_random_moments_change_no_byte(tmp_path):
-    found = kills.Found()
-    kills.attack(kills.prepare(tmp_path / "attacked"), 20, seed=0, found=found, say=print)
+    found, attacked = kills.Found(), kills.prepare(tmp_path / "attacked", records=160)
+    kills.attack(attacked, 20, seed=0, found=found, say=print)
     assert found.problems == []
     assert found.killed.total() >= 20
     assert min(found.times(what) for what in kills.TARGETS) >= 2
     assert found.redone <= found.in_flight
-    calm = kills.prepare(tmp_path / "calm")
+    calm = kills.prepare(tmp_path / "calm", records=160)
     with without_ray():
         run(configuration.load(calm))
-    attacked = tmp_path / "attacked" / "run"
-    assert list(sound.compared(attacked, calm.parent / "run")) == []
+    assert list(sound.compared(attacked.parent / "run", calm.parent / "run")) == []
