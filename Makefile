@@ -1,13 +1,13 @@
 # make help says what there is. Needs Python 3.11 or newer, make and git; everything else is fetched by pip.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz tables lock clean
+.PHONY: help setup demo test check bench fuzz chaos tables lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO ?= demo
 # Those that keep their numbers beside the page, and those that write the page alone.
-TABLES := retrieval heads captions noisy_mnist peers avmnist scale
+TABLES := retrieval heads captions noisy_mnist peers avmnist scale commit_cost reliability
 BENCHMARKS := $(TABLES) planning fit_memory
 # Real data for the tests, where it lies beside the checkout.
 export POLYFUSE_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
@@ -43,8 +43,12 @@ bench: setup  ## the measurements behind docs/results (minutes)
 fuzz: setup  ## 50,000 mutated media through whole runs (half an hour); writes docs/results/fuzz.md
 	$(BIN)/python -m chaos.fuzz
 
+chaos: setup  ## 500 processes killed in whole runs (an hour); writes docs/results/kills.md
+	$(BIN)/python -m chaos.kills
+
 tables: setup  ## docs/results/*.md again from the numbers beside them
 	for name in $(TABLES); do $(BIN)/python -m benchmarks.$$name --tables || exit 1; done
+	$(BIN)/python -m chaos.kills --tables
 
 lock:  ## resolve pyproject.toml afresh into requirements.lock
 	$(PYTHON) -m venv --clear .lock

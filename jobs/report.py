@@ -5,9 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusion.evaluation import Evaluation
 from jobs.curve import loss_curve
-from jobs.head_report import head_page
 from jobs.page import page, table
 from pipeline import files
 from pipeline.models import HISTORY, METRICS
@@ -104,6 +102,9 @@ def _trainings(run: Path, status: Status) -> str:
         points = [(p["step"], p["train"], p["valid"]) for p in history["points"]]
         parts.append(loss_curve(model.name, points, history["best"]))
         if (folder / METRICS).exists():
+            from fusion.evaluation import Evaluation  # torch: every command would wait for it
+            from jobs.head_report import head_page
+
             evaluation = Evaluation.from_json((folder / METRICS).read_text(encoding="utf-8"))
             files.publish(folder / "report.html", head_page(evaluation).encode())
             where = f"models/{escape(model.name)}/report.html"

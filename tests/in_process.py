@@ -1,36 +1,5 @@
-"""A command without Ray: the units of a stage one after the other, in this process."""
+"""Where tests find `without_ray`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from chaos.in_process import without_ray
 
-import pytest
-
-from pipeline import cluster
-from pipeline.index import jobs
-from pipeline.store import Snapshot
-from pipeline.work import Worker
-
-
-@contextmanager
-def without_ray() -> Iterator[None]:
-    """For what does not depend on who does the work, but on what is written when."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "connected", lambda *_: nullcontext())
-        patch.setattr(cluster, "check_placeable", lambda *_, **__: None)
-        patch.setattr(cluster, "worker_count", lambda *_: 1)
-        patch.setattr(cluster, "stream", _stream)
-        patch.setattr(jobs, "build", _build)
-        yield
-
-
-def _stream(job, units, resources, **_):
-    worker = Worker(job)
-    for unit in units:
-        yield worker.run(unit)
-
-
-def _build(run, wanted, memory, progress):
-    snapshot = Snapshot.latest(run)
-    records = snapshot.parts("records")
-    for job in wanted:
-        jobs._build_one(job, snapshot.parts(job.folder), records, run, memory, snapshot, 1)
+__all__ = ["without_ray"]

@@ -17,9 +17,9 @@ import pytest
 import torch
 import yaml
 from corpus import picture, tone, write_corpus
-from processes import descendants
 from safetensors.torch import load_file
 
+from chaos.processes import descendants
 from pipeline import config as configuration
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.fuse import load_model

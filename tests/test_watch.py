@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from corpus import write_corpus
-from test_kill import descendants, start
 
+from chaos.kills import start
+from chaos.processes import descendants
 from pipeline.verify import verify
 
 pytestmark = pytest.mark.ray

@@ -1,0 +1,42 @@
+"""A command without Ray: the units of a stage one after the other, in this process."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from pipeline import cluster
+from pipeline.index import jobs
+from pipeline.store import Snapshot
+from pipeline.units import Job, Unit
+from pipeline.work import Worker
+
+
+@contextlib.contextmanager
+def without_ray() -> Iterator[None]:
+    """For what does not depend on who does the work, but on what is written when."""
+    with contextlib.ExitStack() as stack:
+        for place, name, stand_in in (
+            (cluster, "connected", lambda *_: contextlib.nullcontext()),
+            (cluster, "check_placeable", lambda *_, **__: None),
+            (cluster, "gpus", lambda: 0),
+            (cluster, "worker_count", lambda *_: 1),
+            (cluster, "stream", _stream),
+            (jobs, "build", _build),
+        ):
+            stack.enter_context(mock.patch.object(place, name, stand_in))
+        yield
+
+
+def _stream(job: Job, units: Sequence[Unit], *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
+    worker = Worker(job)
+    for unit in units:
+        yield worker.run(unit)
+
+
+def _build(run: Path, wanted: Sequence[jobs.IndexJob], memory: int, _: Any) -> None:
+    snapshot = Snapshot.latest(run)
+    records = snapshot.parts("records")
+    for job in wanted:
+        jobs._build_one(job, snapshot.parts(job.folder), records, run, memory, snapshot, 1)
