@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-import pyarrow.parquet as pq
-
+from pipeline import intact
 from pipeline.errors import BudgetExceeded
 from pipeline.ledger import Ledger
 
@@ -59,5 +58,5 @@ class Budget:
         part = marker.file("errors") if marker else None
         if part is None:
             return ""
-        row = pq.read_table(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]
+        row = intact.read(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]
         return f" (for example {row['uri'] or row['record_id']}: {row['reason']}, {row['message']})"

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline import intact
 from pipeline.errors import PolyfuseError
 from pipeline.files import FORMAT
 from pipeline.onefile import whole_file
@@ -37,13 +37,13 @@ def export(run: "Run", out: Path) -> Path:
 
 
 def _wide(records: Part, vectors: dict[str, Part]) -> pa.Table:
-    table = pq.read_table(records.path)
+    table = intact.read(records.path)
     for folder, part in vectors.items():
         assert part.number == records.number, f"{folder} and records/ differ in their parts"
         name = folder.split("/", 1)[1].replace(".", "_") + "_vector"
         while name in table.column_names:  # a source column, or `a.b` beside `a_b`
             name += "_"
-        column = pq.read_table(part.path, columns=["vector"])["vector"]
+        column = intact.read(part.path, ["vector"])["vector"]
         table = table.append_column(name, column.cast(_plain(column.type)))
     return table.replace_schema_metadata({"format": str(FORMAT)})
 

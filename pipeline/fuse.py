@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 import fusion
 from encoders.base import Identity
 from fusion.base import Fusion
-from pipeline import files, schemas
+from pipeline import files, intact, schemas
 from pipeline.config import RunConfig
 from pipeline.models import WEIGHTS, Record, inputs
 from pipeline.store import PartFile
@@ -54,10 +53,14 @@ def save_model(
 
 
 def load_model(folder: Path) -> Fusion:
-    """Build a saved model and load its weights."""
-    description = files.read_json(folder / "config.json")
-    model = fusion.build(description["name"], description["dims"], **description["options"])
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    """Build a saved model and load its weights.
+
+    Raises:
+        PolyfuseError: a file of it is missing or damaged.
+    """
+    record = Record.known(folder)
+    model = fusion.build(record.name, record.dims, **record.options)
+    model.load_state_dict(record.weights(folder, WEIGHTS))
     return model.eval()
 
 
@@ -71,7 +74,7 @@ def read_inputs(
     run: Path, parts: Mapping[str, PartFile], model: Fusion
 ) -> tuple[pa.ChunkedArray, Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
     """The record ids of one shard, and its features and presence in batches; one at least, if empty."""
-    tables = {name: pq.read_table(run / part.folder / part.name) for name, part in parts.items()}
+    tables = {name: intact.read(run / part.folder / part.name) for name, part in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
     sequences = model.takes_sequences
     columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}

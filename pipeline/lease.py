@@ -63,6 +63,16 @@ class Holder:
             disk.touch(self.lease._path(self.lease.epoch))
 
 
+@dataclass(frozen=True)
+class _Owner:
+    """Who holds a lease, as its file says."""
+
+    host: str
+    pid: int
+    started: str
+    released: bool = False
+
+
 def _take(run: Path) -> int:
     folder = run / "lease"
     epochs = sorted(folder.glob("[0-9]*.json"))
@@ -77,17 +87,17 @@ def _take(run: Path) -> int:
 
 
 def _refuse_if_alive(run: Path, path: Path) -> None:
-    owner = files.read_json(path)
-    if owner.get("released"):
+    owner = files.read_as(_Owner, path, "remove it if no command is at work on this run")
+    if owner.released:
         return
-    here = owner["host"] == socket.gethostname()
+    here = owner.host == socket.gethostname()
     quiet = time.time() - path.stat().st_mtime
-    if here and _started(owner["pid"]) != owner["started"]:
+    if here and _started(owner.pid) != owner.started:
         return  # that process is gone
     if not here and quiet > STALE:
         return
     raise Refused(
-        f"{run}: process {owner['pid']} on {owner['host']} is writing to it "
+        f"{run}: process {owner.pid} on {owner.host} is writing to it "
         f"(last sign {quiet:.0f} s ago); wait for it or stop it, then run the same command again"
     )
 

@@ -9,7 +9,7 @@ revision; the highest revision counts. Files that no current marker names are ga
 import base64
 import zlib
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipeline import disk, files
@@ -19,6 +19,7 @@ from pipeline.store import PartFile
 # One letter per row in a marker's states.
 VECTOR, ABSENT, FAILED, FILTERED = "v", ".", "x", "f"
 _PREFIX = 1000  # shards per ledger folder
+_DAMAGED = "remove it and run `polyfuse run CONFIG`: what it stood for is computed again"
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,17 @@ class Marker:
 
     @classmethod
     def read(cls, path: Path) -> "Marker":
-        """A marker from its file."""
-        data = files.read_json(path)
-        data.pop("format")
-        data["files"] = tuple(PartFile(**part) for part in data["files"])
-        data["states"] = {name: _inflate(text) for name, text in data["states"].items()}
-        return cls(**data)
+        """A marker from its file.
+
+        Raises:
+            PolyfuseError: it is damaged.
+        """
+        stored = files.read_as(cls, path, _DAMAGED)
+        try:
+            states = {name: _inflate(text) for name, text in stored.states.items()}
+        except (ValueError, zlib.error) as err:
+            raise files.damaged(path, "its states can't be read", _DAMAGED) from err
+        return replace(stored, states=states)
 
     def file(self, folder: str) -> PartFile:
         """The one part of this unit in that folder."""
@@ -102,7 +108,7 @@ class Ledger:
             Refused: another writer has taken the run over since this one started.
         """
         lease.check()
-        created = files.create(self._path(marker), marker.to_bytes())
+        created = files.create(self.path(marker), marker.to_bytes())
         for attempt in self._attempts(marker.shard, marker.unit):
             disk.remove(attempt)
         return created
@@ -138,7 +144,8 @@ class Ledger:
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"
 
-    def _path(self, marker: Marker) -> Path:
+    def path(self, marker: Marker) -> Path:
+        """Where a marker is, or will be."""
         name = f"{marker.shard:07d}-{marker.unit}-{marker.revision:04d}.json"
         return self._prefix(marker.shard) / name
 

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from safetensors.torch import load_file
 
 from fusion import objectives
 from fusion.objectives.decoding import Decoding
 from fusion.restore import restore
-from pipeline import files, schemas
+from pipeline import intact, schemas
 from pipeline.errors import PolyfuseError
 from pipeline.fuse import load_model, read_inputs
 from pipeline.models import OBJECTIVE, Record
@@ -69,10 +67,13 @@ class Restorer:
     """
 
     def __init__(self, folder: Path, features: Sequence[str]) -> None:
-        description = files.read_json(folder / "config.json")["objective"]
+        record = Record.known(folder)
+        assert record.objective is not None, "the driver has looked"
         self.model = load_model(folder)
-        self.objective = objectives.build(description["name"], self.model, **description["options"])
-        self.objective.load_state_dict(load_file(folder / OBJECTIVE))
+        self.objective = objectives.build(
+            record.objective["name"], self.model, **record.objective["options"]
+        )
+        self.objective.load_state_dict(record.weights(folder, OBJECTIVE))
         self.features = [name for name in self.model.dims if name in set(features)]
 
     def restore(self, run: Path, parts: Mapping[str, PartFile]) -> dict[str, pa.Table]:
@@ -101,7 +102,7 @@ def count(run: Path, model: str) -> dict[str, int]:
     top = f"restored/{model}/"
     return {
         folder.removeprefix(top): sum(
-            pc.sum(pq.read_table(part.path, columns=["restored"])["restored"]).as_py() or 0
+            pc.sum(intact.read(part.path, ["restored"])["restored"]).as_py() or 0
             for part in snapshot.parts(folder)
         )
         for folder in snapshot.folders()

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
-from pipeline import schemas
+from pipeline import intact, schemas
 from pipeline.errors import ConfigError
 from pipeline.index import manifests
 from pipeline.saved import SavedRun, load_saved
@@ -89,7 +88,7 @@ class Run:
         ids: list[np.ndarray] = []
         matrix, start = np.empty((0, 0), np.float32), 0
         for part in parts:
-            table = pq.read_table(part.path, columns=["record_id", "vector"])
+            table = intact.read(part.path, ["record_id", "vector"])
             block, valid = schemas.matrix_of(table["vector"])
             if not matrix.size:  # one allocation: a list of blocks would need it all twice
                 matrix = np.empty((sum(p.rows for p in parts), block.shape[1]), np.float32)
@@ -151,8 +150,9 @@ class Run:
     def _dataset(self, folder: str) -> ds.Dataset:
         """Lazy: only the parts of this snapshot, whatever else lies in the folder."""
         paths = [str(part.path) for part in self._parts(folder)]
-        return ds.dataset(paths, schema=_schema(paths[0]), format="parquet")
+        return ds.dataset(paths, schema=_schema(paths[0]), format=intact.CHECKED)
 
 
 def _schema(path: str) -> pa.Schema:
-    return pq.read_schema(path).remove_metadata()
+    with intact.opened(Path(path)) as file:
+        return file.schema_arrow.remove_metadata()

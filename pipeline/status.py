@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import files, records
+from pipeline.errors import PolyfuseError
 from pipeline.ledger import Ledger
 from pipeline.models import HEAD, PROGRESS, Record, trained_models
 from pipeline.plan import Plan
@@ -107,7 +108,7 @@ def read_status(run: Path) -> Status:
 
 def _model(run: Path, saved: SavedRun, name: str) -> ModelStatus:
     progress, record = run / "models" / name / PROGRESS, Record.read(run, name)
-    with contextlib.suppress(OSError, ValueError):  # none, or it has just finished
+    with contextlib.suppress(PolyfuseError):  # none, or it has just finished
         now = files.read_json(progress)
         return ModelStatus(name, "training", now["step"], now["steps"], now["valid"])
     if record is None or record.trained is None or not (name == HEAD or name in saved.identities):

@@ -6,18 +6,21 @@ whoever writes it and how often.
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import files
+from pipeline import files, intact
 from pipeline.errors import PolyfuseError
 
 # Small enough that a search can read one record's vector back, large enough to scan quickly.
 ROW_GROUP = 1024
+_REWRITTEN = "`polyfuse run CONFIG` writes it again"
+_DAMAGED = f"remove it, and {_REWRITTEN}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,15 @@ def _codec(leaf: str) -> str:
 
 
 @dataclass(frozen=True)
+class _Pointer:
+    """snapshot.json. totals: rows per unit of work."""
+
+    version: int
+    digest: str
+    totals: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """An immutable list of the parts that make up the run at one moment."""
 
@@ -97,14 +109,15 @@ class Snapshot:
         """The newest snapshot of a run.
 
         Raises:
-            PolyfuseError: there is none, because nothing has finished in this folder yet.
+            PolyfuseError: there is none, because nothing has finished in this folder yet; or its
+                pointer is damaged.
         """
         pointer = run / "snapshot.json"
         if not pointer.exists():
             hint = "run `polyfuse run CONFIG` first" if run.exists() else "check the path"
             raise PolyfuseError(f"{run} holds no finished run (no snapshot.json in it): {hint}")
-        data = files.read_json(pointer)
-        return cls(run, data["version"], data["digest"])
+        found = files.read_as(_Pointer, pointer, _DAMAGED)
+        return cls(run, found.version, found.digest)
 
     @property
     def manifest(self) -> Path:
@@ -116,7 +129,7 @@ class Snapshot:
 
         There is one part per shard and folder; row i of part n is the same record in each folder.
         """
-        table = pq.read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
+        table = self._read().filter(pc.field("folder") == folder).sort_by("number")
         return [
             Part(
                 self.run / folder / row["name"],
@@ -130,7 +143,18 @@ class Snapshot:
 
     def folders(self) -> list[str]:
         """Every folder that has parts."""
-        return sorted(set(pq.read_table(self.manifest, columns=["folder"])["folder"].to_pylist()))
+        return sorted(self._read()["folder"].unique().to_pylist())
+
+    def is_whole(self) -> bool:
+        """Whether the manifest has the bytes that were written."""
+        return self.manifest.exists() and files.sha256_of(self.manifest) == self.digest
+
+    def _read(self) -> pa.Table:
+        if not self.is_whole():
+            raise files.damaged(
+                self.manifest, "its bytes are not those that were written", _REWRITTEN
+            )
+        return intact.read(self.manifest, advice=_REWRITTEN)
 
 
 _MANIFEST = pa.schema(
@@ -162,7 +186,7 @@ def publish_snapshot(
     version = 0
     if pointer.exists():
         latest = Snapshot.latest(run)
-        if latest.digest == digest:
+        if latest.digest == digest and latest.is_whole():
             return latest
         version = latest.version
     snapshot = Snapshot(run, version + 1, digest)

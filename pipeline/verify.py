@@ -6,6 +6,7 @@ order in every folder; every missing vector explained by exactly one error row; 
 rows; models against the digests in their records. Ray is not needed.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,13 +14,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline import files, garbage, records
+from pipeline import files, garbage, intact, records
+from pipeline.errors import PolyfuseError
 from pipeline.index.build import verify_index
 from pipeline.lease import Holder
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
+from pipeline.store import PartFile, Snapshot
 from pipeline.units import RECORDS, extract_unit, restore_unit
 
 
@@ -43,7 +46,7 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     saved = load_saved(run)
     plan = Plan.open(run / "plan")
     ledger = Ledger(run)
-    audit = Audit()
+    audit = Audit(problems=[_damage(f"plan/{name}") for name in plan.damaged()])
     markers: dict[int, dict[str, Marker]] = {}
     for marker in ledger.scan():
         markers.setdefault(marker.shard, {})[marker.unit] = marker
@@ -52,6 +55,7 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     # Markers of shards that were retired go with the garbage of the command that retired them.
     unknown = sorted(markers.keys() - plan.retired)
     audit.problems += [f"ledger: shard {number} is not in the plan" for number in unknown]
+    audit.problems += _check_snapshot(run)
     for pointer in sorted((run / "index").glob("*/current.json")):
         audit.indexes += 1
         audit.problems += verify_index(run, pointer.parent.name)
@@ -68,27 +72,46 @@ def _check_shard(
     run: Path, saved: SavedRun, shard: Shard, units: dict[str, Marker], audit: Audit
 ) -> Iterator[str]:
     place = f"shard {shard.number}"
+    damaged: set[str] = set()
     for marker in units.values():
         for part in marker.files:
             audit.parts += 1
-            yield from _check_part(run, part.folder, part.name, part.rows, part.sha256)
+            for problem in _check_part(run, part):
+                damaged.add(part.name)
+                path = Ledger(run).path(marker).relative_to(run)
+                yield f"{problem}; remove {path} and `polyfuse run CONFIG` computes it again"
         if marker.rows != shard.rows:
             yield f"{place}, {marker.unit}: {marker.rows} rows, the plan has {shard.rows}"
     if RECORDS not in units:
         audit.pending += shard.rows
         audit.records += shard.rows
         return
-    yield from _check_accounting(run, saved, shard, units, audit)
+    with contextlib.suppress(Exception) if damaged else contextlib.nullcontext():
+        # A damaged part may hold anything: what of it can be read is looked at.
+        yield from _check_accounting(run, saved, shard, units, audit)
 
 
-def _check_part(run: Path, folder: str, name: str, rows: int, sha256: str) -> Iterator[str]:
-    path = run / folder / name
+def _check_part(run: Path, part: PartFile) -> Iterator[str]:
+    path = run / part.folder / part.name
     if not path.exists():
-        yield f"{folder}/{name}: missing; `polyfuse run` can't know it: use `polyfuse run CONFIG --restart`"
-    elif files.sha256_of(path) != sha256:
-        yield f"{folder}/{name}: its bytes are not those that were written (digest differs)"
-    elif pq.read_metadata(path).num_rows != rows:
-        yield f"{folder}/{name}: the marker says {rows} rows"
+        yield f"{part.folder}/{part.name}: missing"
+    elif files.sha256_of(path) != part.sha256:
+        yield _damage(f"{part.folder}/{part.name}")
+    elif pq.read_metadata(path).num_rows != part.rows:
+        yield f"{part.folder}/{part.name}: the marker says {part.rows} rows"
+
+
+def _check_snapshot(run: Path) -> Iterator[str]:
+    """The list of parts that readers go by; that it is of these parts, a commit saw to."""
+    try:
+        if (run / "snapshot.json").exists():
+            Snapshot.latest(run).folders()
+    except PolyfuseError as err:
+        yield str(err)
+
+
+def _damage(place: str) -> str:
+    return f"{place}: missing, or its bytes are not those that were written (digest differs)"
 
 
 def _check_accounting(
@@ -169,7 +192,11 @@ def _explained(run: Path, marker: Marker) -> Counter[tuple[str, str]]:
 
 
 def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
-    record = Record.read(run, model)
+    try:
+        record = Record.read(run, model)
+    except PolyfuseError as err:
+        yield str(err)
+        return
     if record is None:
         return  # not fused or trained yet
     audit.models += 1
@@ -183,5 +210,5 @@ def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
 def _read(run: Path, marker: Marker, folder: str) -> "pq.Table | None":
     for part in marker.files:
         if part.folder == folder and (run / folder / part.name).exists():
-            return pq.read_table(run / folder / part.name)
+            return intact.read(run / folder / part.name)
     return None

@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 import encoders
 from encoders.base import Encoder
-from pipeline import records, schemas
+from pipeline import intact, records, schemas
 from pipeline.errors import PolyfuseError
 from pipeline.extract import Errors, Shelf, columns_read, extract
 from pipeline.isolate import decoder
@@ -107,7 +106,7 @@ class Worker:
         vectors = {}
         for feature in self.config.features(unit.subject):
             part = marker.file(f"features/{feature.name}")
-            column = pq.read_table(self.job.run / part.folder / part.name)["vector"]
+            column = intact.read(self.job.run / part.folder / part.name)["vector"]
             if feature.pool == "sequence":
                 rows = [
                     None if v is None else np.asarray(v, np.float32) for v in column.to_pylist()
@@ -146,7 +145,7 @@ class Worker:
         marker = self.ledger.latest(unit.shard.number, RECORDS)
         assert marker is not None, "split before records are there"
         part = marker.file(RECORDS)
-        table = pq.read_table(self.job.run / part.folder / part.name)
+        table = intact.read(self.job.run / part.folder / part.name)
         own = self.config.label
         if own and own.file and self._label_file is None:
             self._label_file = labels.read_file(own, self.config.source.id)

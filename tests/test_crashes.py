@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from in_process import without_ray
+from chaos.in_process import without_ray
 from simulated_disk import Recording, Tree, recorded, write_tree
 
 from pipeline import config as configuration

@@ -3,10 +3,12 @@
 Light: no FAISS here, so that listing indexes costs nothing.
 """
 
+import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pipeline import disk, files
 from pipeline.errors import PolyfuseError, Refused
 
 FILES = ("index.faiss", "rows.parquet")
+_AGAIN = "build the index again with `polyfuse index CONFIG`"
 _KEEP = 2  # versions: the current one, and the one that readers may still have open
 
 
@@ -52,9 +55,18 @@ class Manifest:
 
 
 def current(folder: Path) -> Path | None:
-    """The current version's folder of RUN/index/<name>, or None."""
+    """The current version's folder of RUN/index/<name>, or None.
+
+    Raises:
+        PolyfuseError: the pointer to it is damaged.
+    """
     pointer = folder / "current.json"
-    return folder / files.read_json(pointer)["version"] if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    version = files.read_json(pointer, _AGAIN).get("version")
+    if not isinstance(version, str) or not re.fullmatch(r"v\d+", version):
+        raise files.damaged(pointer, f"it names {version!r}", _AGAIN)
+    return folder / version
 
 
 def read_manifest(version: Path) -> Manifest:
@@ -63,18 +75,7 @@ def read_manifest(version: Path) -> Manifest:
     Raises:
         PolyfuseError: it is missing, damaged or of another format.
     """
-    try:
-        data = files.read_json(version / "manifest.json")
-        if data.pop("format") != files.FORMAT:
-            raise PolyfuseError(
-                f"{version} has another format: build it with `polyfuse index CONFIG`"
-            )
-        return Manifest(**{field.name: data[field.name] for field in fields(Manifest)})
-    except (OSError, ValueError, KeyError) as err:
-        raise PolyfuseError(
-            f"{version}/manifest.json can't be read ({type(err).__name__}): "
-            "build the index again with `polyfuse index CONFIG`"
-        ) from err
+    return files.read_as(Manifest, version / "manifest.json", _AGAIN)
 
 
 def names(run: Path) -> list[str]:
@@ -125,10 +126,8 @@ def check_files(version: Path, manifest: Manifest, *, full: bool = False) -> Non
                 f"{path} is damaged: its bytes are not those of its manifest; "
                 "build it again with `polyfuse index CONFIG`"
             )
-        try:
+        with contextlib.suppress(PolyfuseError):  # no writable cache: checked in full next time too
             files.publish(note, stamp)
-        except OSError:
-            pass  # no writable cache folder: checked in full next time too
 
 
 def _stamp(path: Path, sha256: str) -> bytes:

@@ -5,12 +5,12 @@ A position is a row's place over all parts in order. Nothing here keeps more tha
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline import schemas
+from pipeline import intact, schemas
 from pipeline.errors import PolyfuseError
 from pipeline.store import Part
 
@@ -36,7 +36,8 @@ class PartVectors:
     @cached_property
     def dim(self) -> int:
         """D, from the schema."""
-        kind = pq.read_schema(_existing(self.parts[0])).field("vector").type
+        with intact.opened(_existing(self.parts[0])) as file:
+            kind = file.schema_arrow.field("vector").type
         if not pa.types.is_fixed_size_list(kind):
             kind = kind.value_type  # a sequence of them
         return kind.list_size
@@ -44,7 +45,7 @@ class PartVectors:
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """(position of the first row, (n, D) float32, (n,) bool usable), one part at a time."""
         for part, start in zip(self.parts, self.starts[:-1], strict=True):
-            column = pq.read_table(_existing(part), columns=["vector"])["vector"]
+            column = intact.read(_existing(part), ["vector"])["vector"]
             yield int(start), *self._ready(column)
 
     def take(self, positions: np.ndarray) -> np.ndarray:
@@ -58,7 +59,7 @@ class PartVectors:
         return found
 
     def _take_from(self, part: Part, rows: np.ndarray) -> np.ndarray:
-        with pq.ParquetFile(_existing(part)) as file:
+        with intact.opened(_existing(part)) as file:
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             starts = np.cumsum([0, *sizes])
             group = np.searchsorted(starts, rows, side="right") - 1
@@ -83,10 +84,10 @@ def unit(matrix: np.ndarray) -> np.ndarray:
     return (wide / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 
-def _existing(part: Part) -> str:
+def _existing(part: Part) -> Path:
     if not part.path.exists():
         raise PolyfuseError(
             f"{part.path} is gone: the run has changed since; build the index again "
             "with `polyfuse index CONFIG`"
         )
-    return str(part.path)
+    return part.path

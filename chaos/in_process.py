@@ -1,13 +1,16 @@
 """A command without Ray: the units of a stage one after the other, in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import cluster
 from pipeline.index import jobs
 from pipeline.store import Snapshot
+from pipeline.units import Unit
 from pipeline.work import Worker
 
 
@@ -23,13 +26,13 @@ def without_ray() -> Iterator[None]:
         yield
 
 
-def _stream(job, units, resources, **_):
+def _stream(job: Any, units: Sequence[Unit], resources: Any, **_: Any) -> Iterator[dict[str, Any]]:
     worker = Worker(job)
     for unit in units:
         yield worker.run(unit)
 
 
-def _build(run, wanted, memory, progress):
+def _build(run: Path, wanted: Sequence[jobs.IndexJob], memory: int, progress: Any) -> None:
     snapshot = Snapshot.latest(run)
     records = snapshot.parts("records")
     for job in wanted:
