@@ -16,6 +16,7 @@ from encoders.base import Identity
 from fusion.base import Fusion
 from pipeline import files, intact, schemas
 from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
 from pipeline.models import WEIGHTS, Record, inputs
 from pipeline.store import PartFile
 from pipeline.vectors import rows_of, tensors
@@ -24,10 +25,17 @@ _ROWS, _ROWS_OF_SEQUENCES = 4096, 256  # records fused at a time
 
 
 def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> Identity:
-    """What vectors of a model that needs no training are comparable with."""
+    """What vectors of a model that needs no training are comparable with.
+
+    Raises:
+        ConfigError: its options do not fit its inputs.
+    """
     dims = {name: identities[name].dim for name in inputs(config, model)}
     own = config.models[model]
-    built = fusion.build(own.name, dims, **own.options)
+    try:
+        built = fusion.build(own.name, dims, **own.options)
+    except ValueError as err:  # options that do not fit the features
+        raise ConfigError(f"models.{model}: {err}") from err
     return Identity(own.name, built.dim, "", identity_settings(own.options, dims, identities))
 
 

@@ -52,7 +52,7 @@ def sound(path: Path, advice: str = _ADVICE) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError, KeyError) as err:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as err:
         reason = getattr(err, "strerror", None)  # the disk's own words, else what pyarrow found
         reason = reason or " ".join(str(err).split())[:200] or type(err).__name__
         raise files.damaged(path, reason, advice) from err

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipeline import disk, files
+from pipeline.errors import PolyfuseError
 from pipeline.lease import Lease
 from pipeline.store import PartFile
 
@@ -59,11 +60,22 @@ class Marker:
             states = {name: _inflate(text) for name, text in stored.states.items()}
         except (ValueError, zlib.error) as err:
             raise files.damaged(path, "its states can't be read", _DAMAGED) from err
+        if any(len(text) != stored.rows for text in states.values()):
+            raise files.damaged(path, "its states are not one letter per row", _DAMAGED)
         return replace(stored, states=states)
 
     def file(self, folder: str) -> PartFile:
-        """The one part of this unit in that folder."""
-        return next(part for part in self.files if part.folder == folder)
+        """The one part of this unit in that folder.
+
+        Raises:
+            PolyfuseError: it has none.
+        """
+        for part in self.files:
+            if part.folder == folder:
+                return part
+        raise PolyfuseError(
+            f"the marker of {self.unit}, shard {self.shard}, names no part of {folder}"
+        )
 
 
 def _deflate(text: str) -> str:

@@ -19,6 +19,8 @@ import encoders
 from encoders.base import EncoderSpec, Identity
 from pipeline import files
 from pipeline.config import Feature, RunConfig
+from pipeline.config.check import check_names
+from pipeline.config.read import parse_yaml
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 
 # In C where PyYAML has it, many times faster.
@@ -107,15 +109,19 @@ def load_saved(run: Path) -> SavedRun:
             f"{run} holds no run (no config.yaml in it): give the folder named `output` in the configuration"
         )
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        data = parse_yaml(path.read_text(encoding="utf-8"), _Loader)
         config = {**data["config"], "output": str(run.resolve())}  # the run may have been moved
-        return SavedRun(
+        saved = SavedRun(
             RunConfig.model_validate(config),
             {name: Identity(**identity) for name, identity in data["identities"].items()},
             {name: Setting(**setting) for name, setting in data["settings"].items()},
             data["provenance"],
         )
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as err:
+        check_names(saved.config)
+        for feature in saved.config.features():
+            saved.identities[feature.name], saved.settings[feature.name]
+        return saved
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OSError) as err:
         raise PolyfuseError(
             f"{path} is damaged ({type(err).__name__}); restore it from a copy"
         ) from err

@@ -97,7 +97,7 @@ def read_status(run: Path) -> Status:
             stage.tried += tried
             stage.failed += failed
         if marker.unit == RECORDS:
-            outcomes.update(records.count_outcomes(marker.states["outcome"]))
+            outcomes.update(records.count_outcomes(marker.states.get("outcome", "")))
         if now - written < _RECENT:
             recent[marker.unit] += marker.rows
     for name, rows in recent.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline import records
 from pipeline.config import RunConfig
+from pipeline.errors import PolyfuseError
 from pipeline.files import short_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import Record, folder_of, inputs, restore_digest, work_digest
@@ -52,8 +53,16 @@ class Done:
                 self.failed.add((marker.shard, marker.unit))
 
     def inputs(self, config: RunConfig, model: str, shard: int) -> dict[str, PartFile]:
-        """The parts of one shard that a model takes, by name."""
-        return {name: self.parts[shard, folder_of(config, name)] for name in inputs(config, model)}
+        """The parts of one shard that a model takes, by name.
+
+        Raises:
+            PolyfuseError: a marker does not name the part that it is for.
+        """
+        folders = {name: folder_of(config, name) for name in inputs(config, model)}
+        for folder in folders.values():
+            if (shard, folder) not in self.parts:
+                raise PolyfuseError(f"ledger: no marker of shard {shard} names a part of {folder}")
+        return {name: self.parts[shard, folder] for name, folder in folders.items()}
 
     def is_done(self, shard: int, unit: str, work: str) -> bool:
         """Whether the newest marker is of exactly this work."""

@@ -160,7 +160,11 @@ def _check_vectors(
         yield f"{place}: other records than in records/"
         return
     valid = column["vector"].is_valid().to_pylist()
-    for i, (letter, has) in enumerate(zip(marker.states[feature], valid, strict=True)):
+    states = marker.states.get(feature, "")
+    if len(states) != len(valid):
+        yield f"{place}: the marker says nothing of it"
+        return
+    for i, (letter, has) in enumerate(zip(states, valid, strict=True)):
         if has != (letter == VECTOR) or has != (feature in present[i]):
             yield f"{place}, record {ids[i]}: vector and state disagree"
         if explained[ids[i], feature] != (letter == FAILED):

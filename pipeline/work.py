@@ -126,7 +126,7 @@ class Worker:
         if unit is None:
             return None
         marker = self._records(unit, time.monotonic())
-        return records.count_outcomes(marker.states["outcome"])
+        return records.count_outcomes(marker.states.get("outcome", ""))
 
     def _records(self, unit: Unit, started: float) -> Marker:
         states: dict[str, str] = {}

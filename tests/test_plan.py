@@ -379,5 +379,7 @@ def test_no_plan_and_another_format(tmp_path):
     with pytest.raises(ConfigError, match="holds no plan"):
         Plan.open(tmp_path)
     (tmp_path / "plan.json").write_text('{"format": 2}')
-    with pytest.raises(PolyfuseError, match="has format 2; this version of polyfuse reads format 1"):
+    with pytest.raises(
+        PolyfuseError, match="has format 2; this version of polyfuse reads format 1"
+    ):
         Plan.open(tmp_path)

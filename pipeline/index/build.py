@@ -263,5 +263,5 @@ def _earlier_rows(folder: Path) -> Rows | None:
     return Rows(version / "rows.parquet", manifest.counts["next_id"])
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> manifests.File:
     return {"sha256": files.sha256_of(path), "bytes": path.stat().st_size}

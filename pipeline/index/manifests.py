@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
 from encoders.base import Identity
 from pipeline import disk, files
 from pipeline.errors import PolyfuseError, Refused
@@ -19,6 +21,28 @@ from pipeline.errors import PolyfuseError, Refused
 FILES = ("index.faiss", "rows.parquet")
 _AGAIN = "build the index again with `polyfuse index CONFIG`"
 _KEEP = 2  # versions: the current one, and the one that readers may still have open
+
+
+class Counts(TypedDict):
+    """Rows of rows.parquet, those that can be found, and the first id that was never given."""
+
+    rows: int
+    indexed: int
+    next_id: int
+
+
+class Version(TypedDict):
+    """A snapshot of the run."""
+
+    version: int
+    digest: str
+
+
+class File(TypedDict):
+    """What a file must be before anything opens it."""
+
+    sha256: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -35,13 +59,13 @@ class Manifest:
     type: str
     metric: str
     dim: int
-    counts: Mapping[str, int]
-    snapshot: Mapping[str, Any]
+    counts: Counts
+    snapshot: Version
     identities: Mapping[str, Mapping[str, Any]]
     search: Mapping[str, int]
     recall: Mapping[str, Any]
     memory: Mapping[str, int]
-    files: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, File]
     folder: str
     faiss: str
 
@@ -75,7 +99,11 @@ def read_manifest(version: Path) -> Manifest:
     Raises:
         PolyfuseError: it is missing, damaged or of another format.
     """
-    return files.read_as(Manifest, version / "manifest.json", _AGAIN)
+    path = version / "manifest.json"
+    manifest = files.read_as(Manifest, path, _AGAIN)
+    if not set(FILES) <= manifest.files.keys():
+        raise files.damaged(path, f"it lacks {' or '.join(FILES)}", _AGAIN)
+    return manifest
 
 
 def names(run: Path) -> list[str]:
