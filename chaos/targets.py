@@ -28,7 +28,7 @@ from pipeline.verify import verify
 
 ROWS = [
     {"id": f"r{i:02d}", "title": f"red thing number {i}", "v": [i, 1.0, -i], "price": i / 2}
-    for i in range(24)
+    for i in range(16)
 ]
 MODALITIES = {
     "title": {"kind": "text", "encoder": {"name": "hashed-ngrams", "dim": 16}},
@@ -219,7 +219,7 @@ def _jsonl(folder: Path, suffix: str) -> Path:
 
 def _parquet(folder: Path, suffix: str) -> Path:
     path = folder / f"a.{suffix}"
-    pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=10)
+    pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=5)
     return path
 
 
@@ -246,7 +246,7 @@ def _settings(source: Path, output: str, id: str | None) -> dict[str, Any]:
         "source": {"path": source.name, **({"id": id} if id else {})},
         "modalities": {"title": title, **vector},
         "output": output,
-        "shard": {"records": 10},
+        "shard": {"records": 8},
         "max_error_rate": 1,
     }
 

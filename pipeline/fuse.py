@@ -82,7 +82,10 @@ def read_inputs(
     run: Path, parts: Mapping[str, PartFile], model: Fusion
 ) -> tuple[pa.ChunkedArray, Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
     """The record ids of one shard, and its features and presence in batches; one at least, if empty."""
-    tables = {name: intact.read(run / part.folder / part.name) for name, part in parts.items()}
+    tables = {
+        name: intact.read(run / part.folder / part.name, rows=part.rows)
+        for name, part in parts.items()
+    }
     ids = next(iter(tables.values()))["record_id"]
     sequences = model.takes_sequences
     columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}

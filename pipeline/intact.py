@@ -21,14 +21,27 @@ CHECKED = ds.ParquetFileFormat(
 )
 
 
-def read(path: Path, columns: Sequence[str] | None = None, advice: str = _ADVICE) -> pa.Table:
+def read(
+    path: Path,
+    columns: Sequence[str] | None = None,
+    advice: str = _ADVICE,
+    rows: int | None = None,
+) -> pa.Table:
     """A whole file, or some columns of it, in this order.
+
+    Args:
+        path: the file.
+        columns: None: all.
+        advice: what a person should do where it is damaged.
+        rows: how many it must have, where that is known.
 
     Raises:
         PolyfuseError: it is missing or damaged.
     """
     with opened(path, advice) as file:
         table = file.read(columns=None if columns is None else list(columns))
+        if rows is not None and table.num_rows != rows:
+            raise files.damaged(path, f"it has {table.num_rows} rows, not {rows}", advice)
         return table if columns is None else table.select(list(columns))
 
 

@@ -88,7 +88,7 @@ class Run:
         ids: list[np.ndarray] = []
         matrix, start = np.empty((0, 0), np.float32), 0
         for part in parts:
-            table = intact.read(part.path, ["record_id", "vector"])
+            table = intact.read(part.path, ["record_id", "vector"], rows=part.rows)
             block, valid = schemas.matrix_of(table["vector"])
             if not matrix.size:  # one allocation: a list of blocks would need it all twice
                 matrix = np.empty((sum(p.rows for p in parts), block.shape[1]), np.float32)

@@ -56,7 +56,7 @@ def write_rows(
     writer, assigned, seen = None, [], []
     try:
         for part, mask in zip(records, indexed, strict=True):
-            table = intact.read(part.path)
+            table = intact.read(part.path, rows=part.rows)
             ids = binding.assign(table["record_id"].combine_chunks())
             rows = _rows(table, part.number, ids, mask)
             if writer is None:

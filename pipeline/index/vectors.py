@@ -45,7 +45,7 @@ class PartVectors:
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """(position of the first row, (n, D) float32, (n,) bool usable), one part at a time."""
         for part, start in zip(self.parts, self.starts[:-1], strict=True):
-            column = intact.read(_existing(part), ["vector"])["vector"]
+            column = intact.read(_existing(part), ["vector"], rows=part.rows)["vector"]
             yield int(start), *self._ready(column)
 
     def take(self, positions: np.ndarray) -> np.ndarray:
