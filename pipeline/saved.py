@@ -7,7 +7,6 @@ device. Workers, address, memory and progress settings may change freely between
 import dataclasses
 import importlib.metadata
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipeline.config.check import check_names
 from pipeline.config.explain import explain
 from pipeline.config.read import parse_yaml
 from pipeline.errors import ConfigError, PolyfuseError, Refused
+from pipeline.redact import without_users
 
 # In C where PyYAML has it, many times faster.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -94,9 +94,7 @@ class SavedRun:
             "settings": {n: dataclasses.asdict(s) for n, s in self.settings.items()},
             "provenance": dict(self.provenance),
         }
-        return yaml.dump(
-            _without_credentials(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True
-        )
+        return yaml.dump(without_users(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 @dataclass(frozen=True)
@@ -218,14 +216,3 @@ def _common(config: RunConfig) -> dict[str, Any]:
         "source.types": config.source.types,
         "limits": config.limits.model_dump(),
     }
-
-
-def _without_credentials(value: Any) -> Any:
-    """user:password@ in an address must not reach the disk."""
-    if isinstance(value, dict):
-        return {key: _without_credentials(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_credentials(item) for item in value]
-    if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]+@", "", value)
-    return value

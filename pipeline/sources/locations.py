@@ -1,6 +1,7 @@
 """From a cell to the bytes of its medium: tar members, local files, and remote ones where allowed.
 
-Messages show the cell as it was given, never where this machine keeps it.
+Messages show the cell as it was given, without passwords and signatures, and never where this
+machine keeps it.
 """
 
 import os
@@ -11,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from encoders.media.errors import MediaError, Reason
 from encoders.media.limits import Limits
+from pipeline.redact import redacted
 from pipeline.sources import web
 from pipeline.sources.base import Member
 
@@ -61,7 +63,8 @@ def fetch(cell: str | bytes | Member, root: Path, limits: Limits, allow: Allow) 
         return cell
     if isinstance(cell, Member):
         return _read_file(Path(cell.path), cell.name, limits, cell)
-    shown = cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "..."
+    shown = redacted(cell)
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
     if "://" in cell:
         scheme, host, path = _split_uri(cell, shown)
         if scheme != "file":

@@ -99,7 +99,7 @@ class ParquetTable(Table):
                 thrift_string_size_limit=_LONGEST_STRING,
                 thrift_container_size_limit=_LONGEST_LIST,
             )
-        except (pa.ArrowException, OSError) as err:
+        except Exception as err:  # extension types of other libraries raise anything
             reason = getattr(err, "strerror", None) or "not a valid Parquet file"
             raise ConfigError(f"source.path: can't read {path}: {reason}") from err
 
