@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.results import RESULTS, about, footer
 from chaos import crafted, targets
 from chaos.mutate import mutated
 from pipeline.errors import PolyfuseError
@@ -144,11 +145,46 @@ def main() -> None:
     given = parser.parse_args()
     found = Found()
     attack(given.count, given.seed, found)
-    for (command, kind), outcomes in sorted(found.outcomes.items()):
-        print(f"{command:8} {kind:24} {dict(outcomes)}")
+    (RESULTS / "fuzz_files.md").write_text(page(found, given), encoding="utf-8")
     print(f"{found.files:,} mutated files, {len(found.problems)} problems")
+    print(RESULTS / "fuzz_files.md")
     if found.problems:
         raise SystemExit("\n".join(found.problems[:40]))
+
+
+def page(found: Found, given: argparse.Namespace) -> str:
+    """docs/results/fuzz_files.md."""
+    known = sum(found.outcomes.values(), start=Counter())
+    outcomes = sorted(known, key=lambda name: -known[name])
+    lines = [
+        "# Fuzz: mutated files of a run, of sources and of a configuration",
+        "",
+        f"{found.files:,} mutated files, each read by one command; {len(found.problems)} problems: a "
+        "traceback, a crash, a hang, an",
+        "answer that differs although the file has a digest, a changed byte that the audit does not "
+        "notice, a run",
+        "that ends with something wrong in it.",
+        "",
+        "*same*: as with the intact file, because the command does not need what changed, or writes it "
+        "again. *refused*:",
+        "one sentence. *noticed*: by `verify`. *ran*: a mutated source or configuration was run to an "
+        "end in which `verify`",
+        "finds nothing. *other*, *unnoticed*: another answer, where a file was forged together with its "
+        "digest, or has none",
+        "(`config.yaml`, the lease).",
+        "",
+        "| command | file | tried | " + " | ".join(outcomes) + " |",
+        "| --- | --- | ---: |" + " ---: |" * len(outcomes),
+    ]
+    for (command, kind), own in sorted(found.outcomes.items()):
+        cells = " | ".join(f"{own[name]:,}" for name in outcomes)
+        lines.append(f"| {command} | {kind} | {own.total():,} | {cells} |")
+    command = f"python -m chaos.files --count {given.count} --seed {given.seed}"
+    results = about("fuzz", "pyarrow", "faiss-cpu", "pydantic") | {"command": command}
+    return (
+        "\n".join([*lines, *footer(results, "chaos/files.py")[:-1], "Written by `chaos/files.py`."])
+        + "\n"
+    )
 
 
 if __name__ == "__main__":
