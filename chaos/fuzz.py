@@ -159,7 +159,10 @@ def page(found: Found, given: argparse.Namespace) -> str:
         lines.append(f"| {kind} | {suffix} | {own.total():,} | {' | '.join(cells)} |")
     command = f"python -m chaos.fuzz --count {given.count} --seed {given.seed}"
     results = about("fuzz", "av", "pillow") | {"command": command}
-    return "\n".join([*lines, *footer(results, "chaos/fuzz.py")]) + "\n"
+    return (
+        "\n".join([*lines, *footer(results, "chaos/fuzz.py")[:-1], "Written by `chaos/fuzz.py`."])
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

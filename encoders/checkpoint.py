@@ -86,15 +86,29 @@ def _snapshot(model: str, revision: str | None) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """model.safetensors, or the shards its index names; empty where neither is complete."""
+    """model.safetensors, or the shards its index names; empty where neither is complete.
+
+    Raises:
+        ValueError: the index is nonsense, or names files elsewhere.
+    """
     single = folder / "model.safetensors"
     if single.is_file():
         return [single]
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return []
-    shards = sorted({folder / name for name in read_json(index)["weight_map"].values()})
+    content = read_json(index)
+    named = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(named, dict) or not all(map(_is_shard, named.values())):
+        raise ValueError(
+            f"{index.name} of the model: expected names of safetensors files beside it"
+        )
+    shards = sorted({folder / name for name in named.values()})
     return shards if all(shard.is_file() for shard in shards) else []
+
+
+def _is_shard(name: Any) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
 
 
 def weights_digest(folder: Path) -> str:
@@ -117,7 +131,7 @@ def read_json(file: Path) -> Any:
         return {}
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise ValueError(f"{file.name} of the model is not valid JSON: {err}") from err
 
 
@@ -125,7 +139,10 @@ def settings(folder: Path, *names: str) -> dict[str, Any]:
     """The JSON files of these names merged, without what changes no vector."""
     merged: dict[str, Any] = {}
     for name in names:
-        merged |= read_json(folder / name)
+        content = read_json(folder / name)
+        if not isinstance(content, dict):
+            raise ValueError(f"{name} of the model: expected a JSON object")
+        merged |= content
     return {key: value for key, value in sorted(merged.items()) if key not in _NOISE}
 
 

@@ -168,7 +168,7 @@ class _Plan:
         most = _most(tokenizer, config)
         if options.max_length is not None and options.max_length > most:
             raise ValueError(f"max_length {options.max_length}: this model takes at most {most}")
-        stated = checkpoint.read_json(folder / "sentence_bert_config.json").get("max_seq_length")
+        stated = checkpoint.settings(folder, "sentence_bert_config.json").get("max_seq_length")
         steps = str(checkpoint.read_json(folder / "modules.json"))
         normalize = options.normalize
         return cls(

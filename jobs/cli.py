@@ -28,6 +28,7 @@ from jobs.commands import (
 )
 from jobs.doctor import torchaudio_problem
 from pipeline.errors import PolyfuseError
+from pipeline.redact import redacted
 
 # typer brings its own click and does not export the base of its usage errors.
 UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -119,7 +120,7 @@ def _check_neighbours() -> None:
 
 
 def _say(text: str, code: int) -> int:
-    typer.echo(f"polyfuse: {text}", err=True)
+    typer.echo(f"polyfuse: {redacted(text)}", err=True)
     return code
 
 

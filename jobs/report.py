@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from jobs.curve import loss_curve
 from jobs.page import page, table
-from pipeline import files
+from pipeline import files, intact
+from pipeline.index import manifests
 from pipeline.models import HISTORY, METRICS
 from pipeline.saved import SavedRun, load_saved
 from pipeline.status import Status
-from pipeline.store import Snapshot, read_table
+from pipeline.store import Snapshot
 
 if TYPE_CHECKING:
     from pipeline.run import Summary
@@ -115,17 +116,16 @@ def _trainings(run: Path, status: Status) -> str:
 def _indexes(run: Path, status: Status) -> str:
     rows = []
     for name in status.indexes:
-        pointer = files.read_json(run / "index" / name / "current.json")
-        manifest = files.read_json(run / "index" / name / str(pointer["version"]) / "manifest.json")
-        recall = manifest["recall"]
+        version = manifests.current(run / "index" / name)
+        assert version is not None, "the status lists those that are there"
+        manifest = manifests.read_manifest(version)
+        recall = manifest.recall
         measured = (
             f"{recall['value']:.3f} over {recall['queries']:,} queries"
             if recall["value"] is not None
             else "too few vectors to withhold queries"
         )
-        rows.append(
-            (name, manifest["type"], manifest["metric"], manifest["counts"]["indexed"], measured)
-        )
+        rows.append((name, manifest.type, manifest.metric, manifest.counts["indexed"], measured))
     heads = ("index", "type", "metric", "vectors", "recall@10, queries held out")
     return table(heads, rows) if rows else "<p>none yet</p>"
 
@@ -136,7 +136,7 @@ def _errors(run: Path, status: Status) -> str:
     counts = table(("reason", "count"), status.errors.most_common())
     rows: list[Sequence[object]] = []
     for part in Snapshot.latest(run).parts("errors"):
-        for row in read_table(part.path).to_pylist():
+        for row in intact.read(part.path).to_pylist():
             rows.append(
                 (row["record_id"], row["feature"], row["uri"], row["reason"], row["message"])
             )

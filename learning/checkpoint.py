@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -32,12 +32,15 @@ class Checkpoint:
         os.replace(temporary, self.path)
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The tensors and the state of the newest `save`."""
+        """The tensors and the state of the newest `save`; None where the file is damaged, too."""
         if not self.path.exists():
             return None
-        with safe_open(self.path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            return tensors, json.loads(file.metadata()["state"])
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                return tensors, json.loads(file.metadata()["state"])
+        except (SafetensorError, TypeError, KeyError, ValueError):
+            return None  # what is lost is time
 
     def clear(self) -> None:
         """Forget the run: it has finished."""

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from pipeline import intact
 from pipeline.errors import BudgetExceeded
 from pipeline.ledger import Ledger, Marker
-from pipeline.store import read_table
 from pipeline.todo import count_items
 
 _ENOUGH = 30  # items of a modality before its rate means anything
@@ -67,5 +67,5 @@ class Budget:
         part = marker.file("errors") if marker else None
         if part is None:
             return ""
-        row = read_table(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]
+        row = intact.read(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]
         return f" (for example {row['uri'] or row['record_id']}: {row['reason']}, {row['message']})"

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline import intact
 from pipeline.errors import PolyfuseError
 from pipeline.files import FORMAT
 from pipeline.onefile import whole_file
-from pipeline.store import Part, read_table
+from pipeline.store import Part
 
 if TYPE_CHECKING:
     from pipeline.results import Run
@@ -36,13 +37,13 @@ def export(run: "Run", out: Path) -> Path:
 
 
 def _wide(records: Part, vectors: dict[str, Part]) -> pa.Table:
-    table = read_table(records.path)
+    table = intact.read(records.path, rows=records.rows)
     for folder, part in vectors.items():
         assert part.number == records.number, f"{folder} and records/ differ in their parts"
         name = folder.split("/", 1)[1].replace(".", "_") + "_vector"
         while name in table.column_names:  # a source column, or `a.b` beside `a_b`
             name += "_"
-        column = read_table(part.path, columns=["vector"])["vector"]
+        column = intact.read(part.path, ["vector"], rows=part.rows)["vector"]
         table = table.append_column(name, column.cast(_plain(column.type)))
     return table.replace_schema_metadata({"format": str(FORMAT)})
 

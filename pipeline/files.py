@@ -6,6 +6,7 @@ so that nothing else has to know which of the two it is.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -14,7 +15,9 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import bucket, disk
 from pipeline.errors import PolyfuseError
@@ -22,6 +25,7 @@ from pipeline.errors import PolyfuseError
 FORMAT = 1  # in every JSON file and Parquet footer of ours
 TEMPORARY = ".tmp-"
 _UNUSED = 7 * 24 * 3600.0  # seconds after which a copy on this machine goes
+T = TypeVar("T")
 
 
 def at(place: str | Path) -> Path:
@@ -194,13 +198,89 @@ def _forget_unused(folder: Path) -> None:
 
 
 def to_json(data: dict[str, Any]) -> bytes:
-    """One of our JSON files: `format: 1`, sorted keys, so that equal content is equal bytes."""
-    return (json.dumps({"format": FORMAT, **data}, sort_keys=True, indent=1) + "\n").encode()
+    """One of our JSON files: `format: 1`, sorted keys, so that equal content is equal bytes.
+
+    Its last line is the sha256 of all that comes before that line.
+    """
+    text = json.dumps({"format": FORMAT, **data}, sort_keys=True, indent=1)
+    body = text.removesuffix("\n}").encode()
+    return body + _seal(body)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of ours."""
-    return json.loads(read(path))
+def _seal(body: bytes) -> bytes:
+    return b',\n "sha256": "%s"\n}\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+_SEAL = len(_seal(b""))
+
+
+def read_json(path: Path, advice: str = "restore it from a copy") -> dict[str, Any]:
+    """A JSON file of ours, without its format and its digest.
+
+    Args:
+        path: the file.
+        advice: what a person should do where it is damaged.
+
+    Raises:
+        PolyfuseError: it can't be read, is of a newer format, or has other bytes than were written.
+    """
+    try:
+        return parse_json(read(path), path, advice)
+    except OSError as err:
+        raise PolyfuseError(f"can't read {path}: {err.strerror or 'it is not there'}") from err
+
+
+def parse_json(raw: bytes, path: Path, advice: str) -> dict[str, Any]:
+    """The same of bytes that were read from there.
+
+    Raises:
+        PolyfuseError: they are of a newer format, or not those that were written.
+    """
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as err:
+        raise damaged(path, "it is no JSON", advice) from err
+    found = data.get("format") if isinstance(data, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise PolyfuseError(
+            f"{path} has format {found}; this version of polyfuse reads format {FORMAT}"
+        )
+    if found != FORMAT or raw[-_SEAL:] != _seal(raw[:-_SEAL]):
+        raise damaged(path, "its bytes are not those that were written", advice)
+    return {key: value for key, value in data.items() if key not in ("format", "sha256")}
+
+
+def read_as(kind: type[T], path: Path, advice: str = "restore it from a copy") -> T:
+    """A JSON file of ours as the dataclass it was made from.
+
+    Raises:
+        PolyfuseError: as `read_json`; or a key is missing, or a value is not of its type.
+    """
+    return typed(kind, read_json(path, advice), path, advice)
+
+
+def typed(kind: type[T], data: Any, path: Path, advice: str) -> T:
+    """What a file said, as a dataclass with every value checked.
+
+    Raises:
+        PolyfuseError: a key is missing, or a value is not of its type.
+    """
+    try:
+        return _adapter(kind).validate_python(data)  # type: ignore[arg-type]  # mypy: is a class hashable?
+    except ValidationError as err:
+        first = err.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise damaged(path, f"{place}: {first['msg']}", advice) from err
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def damaged(path: Path, what: str, advice: str) -> PolyfuseError:
+    """The error for a file of ours that is not as it was written."""
+    return PolyfuseError(f"{path} is damaged ({what}): {advice}")
 
 
 def short_digest(data: Any) -> str:

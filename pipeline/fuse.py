@@ -8,26 +8,34 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 import fusion
 from encoders.base import Identity
 from fusion.base import Fusion
-from pipeline import files, schemas
+from pipeline import files, intact, schemas
 from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
 from pipeline.models import WEIGHTS, Record, inputs
-from pipeline.store import PartFile, read_table
+from pipeline.store import PartFile
 from pipeline.vectors import rows_of, tensors
 
 _ROWS, _ROWS_OF_SEQUENCES = 4096, 256  # records fused at a time
 
 
 def identify(config: RunConfig, model: str, identities: Mapping[str, Identity]) -> Identity:
-    """What vectors of a model that needs no training are comparable with."""
+    """What vectors of a model that needs no training are comparable with.
+
+    Raises:
+        ConfigError: its options do not fit its inputs.
+    """
     dims = {name: identities[name].dim for name in inputs(config, model)}
     own = config.models[model]
-    built = fusion.build(own.name, dims, **own.options)
+    try:
+        built = fusion.build(own.name, dims, **own.options)
+    except ValueError as err:  # options that do not fit the features
+        raise ConfigError(f"models.{model}: {err}") from err
     return Identity(own.name, built.dim, "", identity_settings(own.options, dims, identities))
 
 
@@ -53,10 +61,14 @@ def save_model(
 
 
 def load_model(folder: Path) -> Fusion:
-    """Build a saved model and load its weights."""
-    description = files.read_json(folder / "config.json")
-    model = fusion.build(description["name"], description["dims"], **description["options"])
-    model.load_state_dict(load_file(files.local(folder / WEIGHTS)))
+    """Build a saved model and load its weights.
+
+    Raises:
+        PolyfuseError: a file of it is missing or damaged.
+    """
+    record = Record.known(folder)
+    model = fusion.build(record.name, record.dims, **record.options)
+    model.load_state_dict(record.weights(folder, WEIGHTS))
     return model.eval()
 
 
@@ -70,7 +82,10 @@ def read_inputs(
     run: Path, parts: Mapping[str, PartFile], model: Fusion
 ) -> tuple[pa.ChunkedArray, Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]]:
     """The record ids of one shard, and its features and presence in batches; one at least, if empty."""
-    tables = {name: read_table(run / part.folder / part.name) for name, part in parts.items()}
+    tables = {
+        name: intact.read(run / part.folder / part.name, rows=part.rows)
+        for name, part in parts.items()
+    }
     ids = next(iter(tables.values()))["record_id"]
     sequences = model.takes_sequences
     columns = {n: rows_of(table["vector"], sequences=sequences) for n, table in tables.items()}

@@ -67,6 +67,16 @@ class Holder:
                 files.touch(self.lease.path(self.lease.epoch))
 
 
+@dataclass(frozen=True)
+class _Owner:
+    """Who holds a lease, as its file says."""
+
+    host: str
+    pid: int
+    started: str
+    released: bool = False
+
+
 def _take(run: Path) -> int:
     names = [name for name in files.names(run / "lease") if name[0].isdigit()]
     epoch = int(names[-1].removesuffix(".json")) if names else 0
@@ -82,17 +92,17 @@ def _take(run: Path) -> int:
 
 
 def _refuse_if_alive(run: Path, path: Path) -> None:
-    owner = files.read_json(path)
-    if owner.get("released"):
+    owner = files.read_as(_Owner, path, "remove it if no command is at work on this run")
+    if owner.released:
         return
-    here = owner["host"] == socket.gethostname()
+    here = owner.host == socket.gethostname()
     quiet = time.time() - path.stat().st_mtime
-    if here and _started(owner["pid"]) != owner["started"]:
+    if here and _started(owner.pid) != owner.started:
         return  # that process is gone
     if not here and quiet > STALE:
         return
     raise Refused(
-        f"{run}: process {owner['pid']} on {owner['host']} is writing to it "
+        f"{run}: process {owner.pid} on {owner.host} is writing to it "
         f"(last sign {quiet:.0f} s ago); wait for it or stop it, then run the same command again"
     )
 

@@ -7,17 +7,17 @@ revision; the highest revision counts. Files that no current marker names are ga
 """
 
 import base64
-import json
 import re
 import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
 from pipeline import bucket, files
+from pipeline.errors import PolyfuseError
 from pipeline.lease import Lease
 from pipeline.store import PartFile
 
@@ -26,6 +26,7 @@ VECTOR, ABSENT, FAILED, FILTERED = "v", ".", "x", "f"
 _READERS, _READ = 16, 16  # threads that read markers, and how many markers at a time
 _PREFIX = 100  # shards per ledger folder: looking for one marker reads all names there
 _MARKER = re.compile(r"(?P<shard>\d{7,})-(?P<unit>.+)-(?P<revision>\d{4})\.json")
+_DAMAGED = "remove it and run `polyfuse run CONFIG`: what it stood for is computed again"
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,33 @@ class Marker:
         return files.to_json(data)
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Marker":
-        """What `to_bytes` gave."""
-        data = json.loads(content)
-        data.pop("format")
-        data["files"] = tuple(PartFile(**part) for part in data["files"])
-        data["states"] = {name: _inflate(text) for name, text in data["states"].items()}
-        return cls(**data)
+    def from_bytes(cls, content: bytes, path: Path) -> "Marker":
+        """What `to_bytes` gave, read from this path.
+
+        Raises:
+            PolyfuseError: it is damaged.
+        """
+        stored = files.typed(cls, files.parse_json(content, path, _DAMAGED), path, _DAMAGED)
+        try:
+            states = {name: _inflate(text) for name, text in stored.states.items()}
+        except (ValueError, zlib.error) as err:
+            raise files.damaged(path, "its states can't be read", _DAMAGED) from err
+        if any(len(text) != stored.rows for text in states.values()):
+            raise files.damaged(path, "its states are not one letter per row", _DAMAGED)
+        return replace(stored, states=states)
 
     def file(self, folder: str) -> PartFile:
-        """The one part of this unit in that folder."""
-        return next(part for part in self.files if part.folder == folder)
+        """The one part of this unit in that folder.
+
+        Raises:
+            PolyfuseError: it has none.
+        """
+        for part in self.files:
+            if part.folder == folder:
+                return part
+        raise PolyfuseError(
+            f"the marker of {self.unit}, shard {self.shard}, names no part of {folder}"
+        )
 
 
 def _deflate(text: str) -> str:
@@ -78,7 +95,8 @@ def _inflate(text: str) -> str:
 
 def _read(paths: Sequence[Path]) -> list[Marker]:
     """Those of the markers that are there."""
-    return [Marker.from_bytes(content) for content in files.read_all(paths) if content is not None]
+    found = zip(files.read_all(paths), paths, strict=True)
+    return [Marker.from_bytes(content, path) for content, path in found if content is not None]
 
 
 class Ledger:
@@ -147,8 +165,7 @@ class Ledger:
             Refused: another writer has taken the run over since this one started.
         """
         lease.check()
-        path = self._path(marker.shard, marker.unit, marker.revision)
-        created = files.create(path, marker.to_bytes())
+        created = files.create(self.path(marker), marker.to_bytes())
         for attempt in self._attempts(marker.shard, marker.unit):
             files.remove(attempt)
         return created
@@ -208,6 +225,10 @@ class Ledger:
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"
+
+    def path(self, marker: Marker) -> Path:
+        """Where a marker is, or will be."""
+        return self._path(marker.shard, marker.unit, marker.revision)
 
     def _path(self, shard: int, unit: str, revision: int) -> Path:
         return self._prefix(shard) / f"{shard:07d}-{unit}-{revision:04d}.json"

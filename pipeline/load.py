@@ -7,6 +7,7 @@ from encoders.media.errors import MediaError, Reason
 from pipeline.cells import CONVERT, is_absent
 from pipeline.config import ModalityConfig, RunConfig
 from pipeline.isolate import Disposable, InActor
+from pipeline.redact import redacted
 from pipeline.sources import Member, Row, Source
 from pipeline.sources.locations import fetch
 
@@ -40,7 +41,7 @@ class Loader:
         cell = row.cells.get(self.column)
         if isinstance(cell, Member):
             return cell.name
-        return cell if isinstance(cell, str) and self.modality.kind in MEDIA else ""
+        return redacted(cell) if isinstance(cell, str) and self.modality.kind in MEDIA else ""
 
     def load(self, row: Row) -> dict[str, "list[Any] | MediaError"]:
         """{stream: decoded items, or why there are none}; empty where the cell is.

@@ -1,10 +1,11 @@
 """What a model of the configuration takes, is trained for, and leaves behind. No torch here."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fusion
 from encoders.base import Identity
@@ -14,10 +15,14 @@ from pipeline.config import ComponentConfig, RunConfig
 from pipeline.files import short_digest
 from pipeline.store import PartFile
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 WEIGHTS, OBJECTIVE, HISTORY = "model.safetensors", "objective.safetensors", "history.json"
 METRICS = "metrics.json"
 PROGRESS = "training.json"  # where a training stands, for whoever looks; gone when it has finished
 HEAD = "head"  # the head's place among the models
+_DAMAGED = "remove the folder of this model, and `polyfuse run CONFIG` makes it again"
 
 
 @dataclass(frozen=True)
@@ -199,15 +204,30 @@ class Record:
     @classmethod
     def of(cls, folder: Path) -> "Record | None":
         """What is known of the model in a folder, wherever that has been copied to."""
-        path = folder / "config.json"
-        if not path.exists():
-            return None
-        data = files.read_json(path)
-        data.pop("format")
-        data["identity"] = Identity(**data["identity"])
-        data["trained"] = Trained(**data["trained"]) if data["trained"] else None
-        data["inputs"] = tuple(data["inputs"])
-        return cls(**data)
+        return cls.known(folder) if (folder / "config.json").exists() else None
+
+    @classmethod
+    def known(cls, folder: Path) -> "Record":
+        """The same of a folder that holds one.
+
+        Raises:
+            PolyfuseError: config.json is missing or damaged.
+        """
+        return files.read_as(cls, folder / "config.json", _DAMAGED)
+
+    def weights(self, folder: Path, name: str) -> "dict[str, Tensor]":
+        """One safetensors file of the model, its bytes compared with their digest first.
+
+        Raises:
+            PolyfuseError: it is missing or damaged.
+        """
+        from safetensors.torch import load  # torch
+
+        path = folder / name
+        raw = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(raw).hexdigest() != self.files.get(name):
+            raise files.damaged(path, "its bytes are not those that were written", _DAMAGED)
+        return load(raw)
 
     def damaged(self, folder: Path) -> list[str]:
         """The files of the model that are missing or hold other bytes than were written."""

@@ -5,7 +5,7 @@ nothing; rows that were edited or removed are refused, or under `update` their s
 and the rows get new ones. plan.json is the only truth: it is written last, in one rename, and a
 file that it doesn't name is the leftover of a kill.
 
-    plan.json                  format, totals, signature of the source, kept columns, file states
+    plan.json                  totals, signature of the source, file states, digests of the others
     shards-0000.parquet        all live shards as of generation 0, by number
     catalogue-0000.parquet     members of the shards that generation 0 brought (folders and tars)
 """
@@ -13,7 +13,7 @@ file that it doesn't name is the leftover of a kill.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -22,23 +22,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import files, intact
 from pipeline.duplicates import check_ids
 from pipeline.errors import ConfigError, Refused
-from pipeline.files import (
-    FORMAT,
-    TEMPORARY,
-    local,
-    make_folder,
-    names,
-    publish,
-    read,
-    remove_any,
-    replacing,
-)
+from pipeline.files import FORMAT, TEMPORARY, replacing
 from pipeline.sources.base import FileState, Known, Limit, Piece, Shard, Source
 from pipeline.sources.media import SCHEMA as CATALOGUE
 from pipeline.sources.media import catalogue_path
-from pipeline.store import read_schema
 
 __all__ = ["Plan", "Planned", "Shard", "make_plan"]
 
@@ -48,6 +38,7 @@ _SHARDS_READ = 1024  # at a time
 _TYPES = {int: pa.int64(), str: pa.string()}
 _COLUMNS = pa.schema([(item.name, _TYPES[item.type]) for item in fields(Shard)])  # type: ignore[index]
 _FOOTER = {"format": str(FORMAT)}
+_DAMAGED = "restore it from a copy, or begin anew with `polyfuse run CONFIG --restart`"
 
 
 class Totals(NamedTuple):
@@ -67,67 +58,96 @@ class Planned(NamedTuple):
 
 
 @dataclass(frozen=True)
+class State:
+    """plan.json.
+
+    generations: plannings that changed it; next: the number of the next shard; shards, records: live
+    ones; retired: numbers that are not valid any more; signature: of the source; files: of the source,
+    by name; digests: sha256 of the other files of the plan, by name.
+    """
+
+    generations: int
+    next: int
+    shards: int
+    records: int
+    retired: tuple[int, ...]
+    signature: Mapping[str, Any]
+    files: Mapping[str, FileState]
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A saved plan, open for reading."""
 
     folder: Path
-    state: Mapping[str, Any]
+    state: State
 
     @classmethod
     def open(cls, folder: Path) -> "Plan":
         """The plan in a folder.
 
         Raises:
-            ConfigError: there is none, or it is of a format this version doesn't know.
+            ConfigError: there is none.
+            PolyfuseError: it is damaged, or of a format this version doesn't know.
         """
-        try:
-            state = json.loads(read(folder / "plan.json"))
-        except FileNotFoundError as err:
-            raise ConfigError(f"{folder} holds no plan; expected plan.json (run it first)") from err
-        except ValueError as err:
-            raise ConfigError(f"{folder / 'plan.json'} is damaged; expected JSON") from err
-        if state.get("format") != FORMAT:
-            raise ConfigError(
-                f"{folder / 'plan.json'} has format {state.get('format')}; "
-                f"this version reads format {FORMAT}"
-            )
-        return cls(folder, state)
+        path = folder / "plan.json"
+        if not path.exists():
+            raise ConfigError(f"{folder} holds no plan; expected plan.json (run it first)")
+        return cls(folder, files.read_as(State, path, _DAMAGED))
 
     @property
     def totals(self) -> Totals:
         """(shards, records), live ones."""
-        return Totals(self.state["shards"], self.state["records"])
+        return Totals(self.state.shards, self.state.records)
 
     @property
     def generations(self) -> int:
         """How many plannings changed it."""
-        return self.state["generations"]
+        return self.state.generations
 
     @property
     def retired(self) -> frozenset[int]:
         """Numbers that were given once and are not valid any more."""
-        return frozenset(self.state["retired"])
+        return frozenset(self.state.retired)
 
     @cached_property
     def live(self) -> frozenset[int]:
         """Numbers that are valid."""
-        with pq.ParquetFile(local(self._shards)) as file:
-            return frozenset(file.read(columns=["number"])["number"].to_pylist())
+        numbers = intact.read(self._shards, ["number"], _DAMAGED)["number"]
+        return frozenset(numbers.to_pylist())
 
     @property
     def schema(self) -> pa.Schema:
         """The kept source columns, as fixed by the first planning."""
-        return read_schema(self.folder / "columns.parquet")
+        with intact.opened(self._checked("columns.parquet"), _DAMAGED) as file:
+            return file.schema_arrow.remove_metadata()
 
     def shards(self) -> Iterator[Shard]:
         """Live shards in number order, streaming."""
-        with pq.ParquetFile(local(self._shards)) as file:
+        with intact.opened(self._shards, _DAMAGED) as file:
             for batch in file.iter_batches(batch_size=_SHARDS_READ):
                 yield from map(Shard.from_dict, batch.to_pylist())
 
-    @property
+    def damaged(self) -> Iterator[str]:
+        """The files of the plan that are missing or hold other bytes than were written."""
+        for name, digest in self.state.digests.items():
+            path = self.folder / name
+            if not path.exists() or files.sha256_of(path) != digest:
+                yield name
+
+    @cached_property
     def _shards(self) -> Path:
-        return self.folder / _shards_name(self.generations - 1)
+        return self._checked(_shards_name(self.generations - 1))
+
+    def _checked(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            raise files.damaged(path, "it is missing", _DAMAGED)
+        path = files.local(path)
+        if files.sha256_of(path) != self.state.digests.get(name):
+            raise files.damaged(path, "its bytes are not those that were written", _DAMAGED)
+        return path
 
 
 def make_plan(
@@ -145,18 +165,18 @@ def make_plan(
         Refused: rows or columns differ from what was planned.
         ConfigError: the source is empty, or an id is empty or repeated.
     """
-    make_folder(folder)
+    files.make_folder(folder)
     _remove_leftovers(folder)
     source.plan_folder = folder
     old = Plan.open(folder) if (folder / "plan.json").exists() else None
     generation = old.generations if old else 0
     before = {shard.number: shard for shard in old.shards()} if old else {}
     if old:
-        _refuse_other_columns(old.state["signature"], source.signature())
-    files = source.files()
+        _refuse_other_columns(old.state.signature, source.signature())
+    now = source.files()
     limits = growing(records, bytes)
-    pieces = source.scan(files, _known(old, before), limits)
-    number = old.state["next"] if old else 0
+    pieces = source.scan(now, _known(old, before), limits)
+    number = old.state.next if old else 0
     kept, new = _number(pieces, before, folder, generation, number)
     retired = tuple(sorted(before.keys() - kept.keys()))
     if retired and not update:
@@ -168,23 +188,33 @@ def make_plan(
     unchanged = old is not None and live == list(before.values())
     if not unchanged and source.unchecked_ids:
         check_ids(source, live, folder)
-    state = {
-        "format": FORMAT,
-        "generations": generation if unchanged else generation + 1,
-        "next": number + len(new),
-        "shards": len(live),
-        "records": total,
-        "retired": sorted([*(old.state["retired"] if old else ()), *retired]),
-        "signature": source.signature(),
-        "files": {name: list(file) for name, file in files.items()},
-    }
     if not unchanged:
         _write_shards(folder / _shards_name(generation), live)
     if not old:
         _write_table(folder / "columns.parquet", source.schema().empty_table())
+    state = State(
+        generations=generation if unchanged else generation + 1,
+        next=number + len(new),
+        shards=len(live),
+        records=total,
+        retired=tuple(sorted([*(old.state.retired if old else ()), *retired])),
+        signature=source.signature(),
+        files=now,
+        digests=old.state.digests if old and unchanged else _digests(folder, old, generation),
+    )
     if not old or state != old.state:
-        publish(folder / "plan.json", (json.dumps(state, indent=1) + "\n").encode())
+        files.publish(folder / "plan.json", files.to_json(asdict(state)))
     return Planned(len(new), retired, total, unchanged)
+
+
+def _digests(folder: Path, old: Plan | None, generation: int) -> dict[str, str]:
+    """Of what the plan consists of now: catalogues of earlier generations stay, lists of shards go."""
+    written = [folder / _shards_name(generation), catalogue_path(folder, generation)]
+    written += [] if old else [folder / "columns.parquet"]
+    kept = old.state.digests if old else {}
+    return {name: digest for name, digest in kept.items() if not name.startswith("shards-")} | {
+        path.name: files.sha256_of(path) for path in written if path.exists()
+    }
 
 
 def growing(records: int, bytes: int) -> Iterator[Limit]:
@@ -207,8 +237,7 @@ def _known(old: Plan | None, before: Mapping[int, Shard]) -> Known:
         # Rows of a file in their order. A folder's records have none: number order keeps the
         # generations together, as its catalogues are read.
         of_file.sort(key=lambda shard: (0, shard.number) if shard.file == "." else (shard.start, 0))
-    states = {name: FileState(*state) for name, state in old.state["files"].items()}
-    return Known(shards, states)
+    return Known(shards, old.state.files)
 
 
 def _number(
@@ -230,7 +259,9 @@ def _number(
                 if writer is None:
                     path = catalogue.enter_context(replacing(catalogue_path(folder, generation)))
                     schema = CATALOGUE.with_metadata(_FOOTER)
-                    writer = catalogue.enter_context(pq.ParquetWriter(path, schema))
+                    writer = catalogue.enter_context(
+                        pq.ParquetWriter(path, schema, write_page_checksum=True)
+                    )
                 writer.write_table(piece.catalogue.cast(schema), row_group_size=piece.rows)
                 offset = len(new)
             new.append(
@@ -280,9 +311,9 @@ def _write_shards(path: Path, shards: list[Shard]) -> None:
 
 def _write_table(path: Path, table: pa.Table) -> None:
     with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(_FOOTER), temporary)
+        pq.write_table(table.replace_schema_metadata(_FOOTER), temporary, write_page_checksum=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for name in names(folder, TEMPORARY):
-        remove_any(folder / name)
+    for name in files.names(folder, TEMPORARY):
+        files.remove_any(folder / name)

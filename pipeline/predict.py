@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_file
 
 from fusion import objectives
 from fusion.base import Fusion
 from fusion.objectives.prediction import Prediction, Predictor
 from fusion.presence import anything
-from pipeline import cluster, files, schemas
+from pipeline import cluster, files, intact, schemas
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 from pipeline.fuse import load_model
 from pipeline.models import OBJECTIVE, Record, folder_of
 from pipeline.onefile import whole_file
 from pipeline.progress import Progress, Silent
 from pipeline.saved import SavedRun, load_saved
-from pipeline.store import Snapshot, read_table
+from pipeline.store import Snapshot
 from pipeline.vectors import rows_of, tensors
 
 _ROWS = 1024  # records predicted at a time
@@ -144,7 +143,7 @@ def predict_shard(folder: Path, parts: Mapping[str, Path]) -> pa.Table:
     torch.set_num_threads(1)
     model, head, record = _loaded(folder, (folder / "config.json").stat().st_mtime_ns)
     assert record.labels is not None, "the driver has looked"
-    tables = {name: read_table(path) for name, path in parts.items()}
+    tables = {name: intact.read(path) for name, path in parts.items()}
     ids = next(iter(tables.values()))["record_id"]
     columns = {
         name: rows_of(table["vector"], sequences=model.takes_sequences)
@@ -170,13 +169,12 @@ def predict_shard(folder: Path, parts: Mapping[str, Path]) -> pa.Table:
 @functools.lru_cache(maxsize=1)
 def _loaded(folder: Path, written: int) -> tuple[Fusion, Predictor, Record]:
     """The head, kept for the next shard of this worker; `written` tells it from a later one."""
-    record = Record.of(folder)
-    assert record is not None, "the driver has looked"
+    record = Record.known(folder)
     assert record.objective is not None, "the driver has looked"
     model = load_model(folder)
     head = objectives.build(record.objective["name"], model, **record.objective["options"])
     assert isinstance(head, Predictor), "the driver has looked"
-    head.load_state_dict(load_file(files.local(folder / OBJECTIVE)))
+    head.load_state_dict(record.weights(folder, OBJECTIVE))
     return model, head.eval(), record
 
 

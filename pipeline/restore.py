@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from safetensors.torch import load_file
 
 from fusion import objectives
 from fusion.objectives.decoding import Decoding
 from fusion.restore import restore
-from pipeline import files, schemas
+from pipeline import intact, schemas
 from pipeline.errors import PolyfuseError
 from pipeline.fuse import load_model, read_inputs
 from pipeline.models import OBJECTIVE, Record
 from pipeline.saved import SavedRun
-from pipeline.store import PartFile, Snapshot, read_table
+from pipeline.store import PartFile, Snapshot
 
 
 def check(run: Path, saved: SavedRun, model: str) -> Record:
@@ -68,10 +67,13 @@ class Restorer:
     """
 
     def __init__(self, folder: Path, features: Sequence[str]) -> None:
-        description = files.read_json(folder / "config.json")["objective"]
+        record = Record.known(folder)
+        assert record.objective is not None, "the driver has looked"
         self.model = load_model(folder)
-        self.objective = objectives.build(description["name"], self.model, **description["options"])
-        self.objective.load_state_dict(load_file(files.local(folder / OBJECTIVE)))
+        self.objective = objectives.build(
+            record.objective["name"], self.model, **record.objective["options"]
+        )
+        self.objective.load_state_dict(record.weights(folder, OBJECTIVE))
         self.features = [name for name in self.model.dims if name in set(features)]
 
     def restore(self, run: Path, parts: Mapping[str, PartFile]) -> dict[str, pa.Table]:
@@ -100,7 +102,7 @@ def count(run: Path, model: str) -> dict[str, int]:
     top = f"restored/{model}/"
     return {
         folder.removeprefix(top): sum(
-            pc.sum(read_table(part.path, columns=["restored"])["restored"]).as_py() or 0
+            pc.sum(intact.read(part.path, ["restored"])["restored"]).as_py() or 0
             for part in snapshot.parts(folder)
         )
         for folder in snapshot.folders()

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.dataset as ds
 
-from pipeline import files, schemas
+from pipeline import files, intact, schemas
 from pipeline.errors import ConfigError
 from pipeline.index import manifests
 from pipeline.saved import SavedRun, load_saved
-from pipeline.store import Part, Snapshot, dataset, read_table
+from pipeline.store import Part, Snapshot
 
 if TYPE_CHECKING:
     from pipeline.search.searcher import Hit, Searcher
@@ -87,7 +87,7 @@ class Run:
         ids: list[np.ndarray] = []
         matrix, start = np.empty((0, 0), np.float32), 0
         for part in parts:
-            table = read_table(part.path, columns=["record_id", "vector"])
+            table = intact.read(part.path, ["record_id", "vector"], rows=part.rows)
             block, valid = schemas.matrix_of(table["vector"])
             if not matrix.size:  # one allocation: a list of blocks would need it all twice
                 matrix = np.empty((sum(p.rows for p in parts), block.shape[1]), np.float32)
@@ -148,4 +148,4 @@ class Run:
 
     def _dataset(self, folder: str) -> ds.Dataset:
         """Lazy: only the parts of this snapshot, whatever else lies in the folder."""
-        return dataset([part.path for part in self._parts(folder)])
+        return intact.dataset([part.path for part in self._parts(folder)])

@@ -8,19 +8,23 @@ import dataclasses
 import functools
 import importlib.metadata
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 import encoders
 from encoders.base import EncoderSpec, Identity
 from pipeline import files
 from pipeline.config import Feature, RunConfig
+from pipeline.config.check import check_names
+from pipeline.config.explain import explain
+from pipeline.config.read import parse_yaml
 from pipeline.errors import ConfigError, PolyfuseError, Refused
+from pipeline.redact import without_users
 
 # In C where PyYAML has it, many times faster.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -98,35 +102,50 @@ class SavedRun:
             "settings": {n: dataclasses.asdict(s) for n, s in self.settings.items()},
             "provenance": dict(self.provenance),
         }
-        return yaml.dump(
-            _without_credentials(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True
-        )
+        return yaml.dump(without_users(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+@dataclass(frozen=True)
+class _File:
+    """RUN/config.yaml as it is written."""
+
+    config: dict[str, Any]
+    identities: dict[str, Identity]
+    settings: dict[str, Setting]
+    provenance: dict[str, Any]
 
 
 def load_saved(run: Path) -> SavedRun:
     """Read RUN/config.yaml.
 
     Raises:
-        PolyfuseError: the folder holds no run.
+        PolyfuseError: the folder holds no run, or the file is damaged.
     """
     path = run / "config.yaml"
     if not path.exists():
         raise PolyfuseError(
             f"{run} holds no run (no config.yaml in it): give the folder named `output` in the configuration"
         )
+    advice = "restore it from a copy"
     try:
-        data = yaml.load(files.read(path), _Loader)
-        config = {**data["config"], "output": str(run.resolve())}  # the run may have been moved
-        return SavedRun(
-            RunConfig.model_validate(config),
-            {name: Identity(**identity) for name, identity in data["identities"].items()},
-            {name: Setting(**setting) for name, setting in data["settings"].items()},
-            data["provenance"],
+        data = parse_yaml(files.read(path).decode(), _Loader)
+    except OSError as err:
+        raise PolyfuseError(f"can't read {path}: {err.strerror}") from err
+    except (yaml.YAMLError, ValueError) as err:
+        raise files.damaged(path, "it is no YAML", advice) from err
+    stored = files.typed(_File, data, path, advice)
+    config = {**stored.config, "output": str(run.resolve())}  # the run may have been moved
+    try:
+        saved = SavedRun(
+            RunConfig.model_validate(config), stored.identities, stored.settings, stored.provenance
         )
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as err:
-        raise PolyfuseError(
-            f"{path} is damaged ({type(err).__name__}); restore it from a copy"
-        ) from err
+    except ValidationError as err:
+        raise files.damaged(path, f"config.{explain(err)}", advice) from err
+    check_names(saved.config)
+    for feature in saved.config.features():
+        if feature.name not in saved.identities or feature.name not in saved.settings:
+            raise files.damaged(path, f"it does not say how {feature.name} is computed", advice)
+    return saved
 
 
 def identify_feature(feature: Feature) -> Identity:
@@ -205,14 +224,3 @@ def _common(config: RunConfig) -> dict[str, Any]:
         "source.types": config.source.types,
         "limits": config.limits.model_dump(),
     }
-
-
-def _without_credentials(value: Any) -> Any:
-    """user:password@ in an address must not reach the disk."""
-    if isinstance(value, dict):
-        return {key: _without_credentials(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_credentials(item) for item in value]
-    if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]+@", "", value)
-    return value

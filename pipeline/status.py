@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import files, records
+from pipeline.errors import PolyfuseError
 from pipeline.index import manifests
 from pipeline.ledger import Ledger
 from pipeline.models import HEAD, PROGRESS, Record, trained_models
@@ -100,7 +101,7 @@ def read_status(run: Path, ledger: Ledger | None = None) -> Status:
             stage.tried += tried
             stage.failed += failed
         if marker.unit == RECORDS:
-            outcomes.update(records.count_outcomes(marker.states["outcome"]))
+            outcomes.update(records.count_outcomes(marker.states.get("outcome", "")))
         if now - marker.finished < _RECENT:
             recent[marker.unit] += marker.rows
     for name, rows in recent.items():
@@ -111,7 +112,7 @@ def read_status(run: Path, ledger: Ledger | None = None) -> Status:
 
 def _model(run: Path, saved: SavedRun, name: str) -> ModelStatus:
     progress, record = run / "models" / name / PROGRESS, Record.read(run, name)
-    with contextlib.suppress(OSError, ValueError):  # none, or it has just finished
+    with contextlib.suppress(PolyfuseError):  # none, or it has just finished
         now = files.read_json(progress)
         return ModelStatus(name, "training", now["step"], now["steps"], now["valid"])
     if record is None or record.trained is None or not (name == HEAD or name in saved.identities):

@@ -6,23 +6,24 @@ whoever writes it and how often.
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import bucket, files
+from pipeline import bucket, files, intact
 from pipeline.errors import PolyfuseError
 
 _BLOCK = 10_000  # parts
 
 # Small enough that a search can read one record's vector back, large enough to scan quickly.
 ROW_GROUP = 1024
+_REWRITTEN = "`polyfuse run CONFIG` writes it again"
+_DAMAGED = f"remove it, and {_REWRITTEN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,49 +46,6 @@ class Part:
     rows: int
     sha256: str
     bytes: int
-
-
-def read_table(path: Path, columns: Sequence[str] | None = None, filters: Any = None) -> pa.Table:
-    """A Parquet file of a run.
-
-    columns, filters: as `pyarrow.parquet.read_table` takes them.
-    """
-    if filters:
-        return pq.read_table(opened(path), columns=columns, filters=filters)
-    with pq.ParquetFile(opened(path)) as file:  # a dataset of one file is slower
-        return file.read(columns)
-
-
-def read_schema(path: Path) -> pa.Schema:
-    """Of a Parquet file of a run, without what others noted in it."""
-    return pq.read_schema(opened(path)).remove_metadata()
-
-
-def read_rows(path: Path) -> int:
-    """How many rows its footer says it has."""
-    return pq.read_metadata(opened(path)).num_rows
-
-
-def ranged(path: Path) -> pq.ParquetFile:
-    """A Parquet file of a run of which only some rows are wanted: a context manager."""
-    if bucket.holds(path):
-        return pq.ParquetFile(path.open("rb", cache_type="none"))  # type: ignore[call-overload]
-    return pq.ParquetFile(path)
-
-
-def dataset(paths: Sequence[Path]) -> ds.Dataset:
-    """Parquet files of one schema as one lazy table."""
-    return ds.dataset(
-        [bucket.key(path) for path in paths] if bucket.holds(paths[0]) else [str(p) for p in paths],
-        schema=read_schema(paths[0]),
-        format="parquet",
-        filesystem=bucket.store(paths[0]) if bucket.holds(paths[0]) else None,
-    )
-
-
-def opened(path: Path) -> str | pa.BufferReader:
-    """What Arrow reads a file of a run from: an object of a store in one request."""
-    return pa.BufferReader(files.read(path)) if bucket.holds(path) else str(path)
 
 
 def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile:
@@ -133,6 +91,15 @@ def _codec(leaf: str) -> str:
 
 
 @dataclass(frozen=True)
+class _Pointer:
+    """snapshot.json. totals: rows per unit of work."""
+
+    version: int
+    digest: str
+    totals: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """An immutable list of the parts that make up the run at one moment."""
 
@@ -145,14 +112,15 @@ class Snapshot:
         """The newest snapshot of a run.
 
         Raises:
-            PolyfuseError: there is none, because nothing has finished in this folder yet.
+            PolyfuseError: there is none, because nothing has finished in this folder yet; or its
+                pointer is damaged.
         """
         pointer = run / "snapshot.json"
         if not pointer.exists():
             hint = "run `polyfuse run CONFIG` first" if run.exists() else "check the path"
             raise PolyfuseError(f"{run} holds no finished run (no snapshot.json in it): {hint}")
-        data = files.read_json(pointer)
-        return cls(run, data["version"], data["digest"])
+        found = files.read_as(_Pointer, pointer, _DAMAGED)
+        return cls(run, found.version, found.digest)
 
     @property
     def manifest(self) -> Path:
@@ -164,7 +132,7 @@ class Snapshot:
 
         There is one part per shard and folder; row i of part n is the same record in each folder.
         """
-        table = read_table(self.manifest, filters=[("folder", "=", folder)]).sort_by("number")
+        table = self._read().filter(pc.field("folder") == folder).sort_by("number")
         columns = [
             table[name].to_pylist() for name in ("name", "number", "rows", "sha256", "bytes")
         ]
@@ -173,7 +141,18 @@ class Snapshot:
 
     def folders(self) -> list[str]:
         """Every folder that has parts."""
-        return sorted(set(read_table(self.manifest, columns=["folder"])["folder"].to_pylist()))
+        return sorted(self._read()["folder"].unique().to_pylist())
+
+    def is_whole(self) -> bool:
+        """Whether the manifest has the bytes that were written."""
+        return self.manifest.exists() and files.sha256_of(self.manifest) == self.digest
+
+    def _read(self) -> pa.Table:
+        if not self.is_whole():
+            raise files.damaged(
+                self.manifest, "its bytes are not those that were written", _REWRITTEN
+            )
+        return intact.read(self.manifest, advice=_REWRITTEN)
 
 
 _MANIFEST = pa.schema(
@@ -218,7 +197,7 @@ def publish_snapshot(
     version = 0
     if pointer.exists():
         latest = Snapshot.latest(run)
-        if latest.digest == digest:
+        if latest.digest == digest and latest.is_whole():
             return latest
         version = latest.version
     snapshot = Snapshot(run, version + 1, digest)

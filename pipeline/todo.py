@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline import records
 from pipeline.config import RunConfig
+from pipeline.errors import PolyfuseError
 from pipeline.files import short_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import Record, folder_of, inputs, restore_digest, work_digest
@@ -24,9 +25,18 @@ class Standing:
     markers: Mapping[str, Marker]
 
     def part(self, folder: str) -> PartFile:
-        """The part of this shard in a folder."""
-        parts = (part for marker in self.markers.values() for part in marker.files)
-        return next(part for part in parts if part.folder == folder)
+        """The part of this shard in a folder.
+
+        Raises:
+            PolyfuseError: no marker names one.
+        """
+        for marker in self.markers.values():
+            for part in marker.files:
+                if part.folder == folder:
+                    return part
+        raise PolyfuseError(
+            f"ledger: no marker of shard {self.shard.number} names a part of {folder}"
+        )
 
     def inputs(self, config: RunConfig, model: str) -> dict[str, PartFile]:
         """The parts that a model takes, by name."""

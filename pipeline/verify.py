@@ -6,6 +6,7 @@ order in every folder; every missing vector explained by exactly one error row; 
 rows; models against the digests in their records. Ray is not needed.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline import files, garbage, records
+from pipeline import files, garbage, intact, records
+from pipeline.errors import PolyfuseError
 from pipeline.index import manifests
 from pipeline.index.build import verify_index
 from pipeline.lease import Holder
@@ -21,7 +23,7 @@ from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import HEAD, Record
 from pipeline.plan import Plan, Shard
 from pipeline.saved import SavedRun, load_saved
-from pipeline.store import read_rows, read_table
+from pipeline.store import PartFile, Snapshot
 from pipeline.todo import Standing, walk
 from pipeline.units import RECORDS, extract_unit, restore_unit
 
@@ -46,13 +48,14 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
     saved = load_saved(run)
     plan = Plan.open(run / "plan")
     ledger = Ledger(run)
-    audit = Audit()
+    audit = Audit(problems=[_damage(f"plan/{name}") for name in plan.damaged()])
     for standing in walk(plan, ledger):
         audit.problems += _check_shard(run, saved, standing, audit)
     # Markers of shards that were retired go with the garbage of the command that retired them.
     known = plan.live | plan.retired
     unknown = [number for number in ledger.shards() if number not in known]
     audit.problems += [f"ledger: shard {number} is not in the plan" for number in unknown]
+    audit.problems += _check_snapshot(run)
     for name in manifests.names(run):
         audit.indexes += 1
         audit.problems += verify_index(run, name)
@@ -70,27 +73,46 @@ def verify(run: Path, *, clean: bool = False) -> Audit:
 def _check_shard(run: Path, saved: SavedRun, standing: Standing, audit: Audit) -> Iterator[str]:
     shard, units = standing.shard, standing.markers
     place = f"shard {shard.number}"
+    damaged: set[str] = set()
     for marker in units.values():
         for part in marker.files:
             audit.parts += 1
-            yield from _check_part(run, part.folder, part.name, part.rows, part.sha256)
+            for problem in _check_part(run, part):
+                damaged.add(part.name)
+                path = Ledger(run).path(marker).relative_to(run)
+                yield f"{problem}; remove {path} and `polyfuse run CONFIG` computes it again"
         if marker.rows != shard.rows:
             yield f"{place}, {marker.unit}: {marker.rows} rows, the plan has {shard.rows}"
     if RECORDS not in units:
         audit.pending += shard.rows
         audit.records += shard.rows
         return
-    yield from _check_accounting(run, saved, shard, units, audit)
+    with contextlib.suppress(Exception) if damaged else contextlib.nullcontext():
+        # A damaged part may hold anything: what of it can be read is looked at.
+        yield from _check_accounting(run, saved, shard, units, audit)
 
 
-def _check_part(run: Path, folder: str, name: str, rows: int, sha256: str) -> Iterator[str]:
-    path = run / folder / name
+def _check_part(run: Path, part: PartFile) -> Iterator[str]:
+    path = run / part.folder / part.name
     if not path.exists():
-        yield f"{folder}/{name}: missing; `polyfuse run` can't know it: use `polyfuse run CONFIG --restart`"
-    elif files.sha256_of(path) != sha256:
-        yield f"{folder}/{name}: its bytes are not those that were written (digest differs)"
-    elif read_rows(path) != rows:
-        yield f"{folder}/{name}: the marker says {rows} rows"
+        yield f"{part.folder}/{part.name}: missing"
+    elif files.sha256_of(path) != part.sha256:
+        yield _damage(f"{part.folder}/{part.name}")
+    elif intact.count_rows(path) != part.rows:
+        yield f"{part.folder}/{part.name}: the marker says {part.rows} rows"
+
+
+def _check_snapshot(run: Path) -> Iterator[str]:
+    """The list of parts that readers go by; that it is of these parts, a commit saw to."""
+    try:
+        if (run / "snapshot.json").exists():
+            Snapshot.latest(run).folders()
+    except PolyfuseError as err:
+        yield str(err)
+
+
+def _damage(place: str) -> str:
+    return f"{place}: missing, or its bytes are not those that were written (digest differs)"
 
 
 def _check_accounting(
@@ -139,7 +161,11 @@ def _check_vectors(
         yield f"{place}: other records than in records/"
         return
     valid = column["vector"].is_valid().to_pylist()
-    for i, (letter, has) in enumerate(zip(marker.states[feature], valid, strict=True)):
+    states = marker.states.get(feature, "")
+    if len(states) != len(valid):
+        yield f"{place}: the marker says nothing of it"
+        return
+    for i, (letter, has) in enumerate(zip(states, valid, strict=True)):
         if has != (letter == VECTOR) or has != (feature in present[i]):
             yield f"{place}, record {ids[i]}: vector and state disagree"
         if explained[ids[i], feature] != (letter == FAILED):
@@ -171,7 +197,11 @@ def _explained(run: Path, marker: Marker) -> Counter[tuple[str, str]]:
 
 
 def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
-    record = Record.read(run, model)
+    try:
+        record = Record.read(run, model)
+    except PolyfuseError as err:
+        yield str(err)
+        return
     if record is None:
         return  # not fused or trained yet
     audit.models += 1
@@ -185,5 +215,5 @@ def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
 def _read(run: Path, marker: Marker, folder: str) -> pa.Table | None:
     for part in marker.files:
         if part.folder == folder and (run / folder / part.name).exists():
-            return read_table(run / folder / part.name)
+            return intact.read(run / folder / part.name)
     return None

@@ -17,7 +17,7 @@ import numpy as np
 
 import encoders
 from encoders.base import Encoder
-from pipeline import records, schemas
+from pipeline import intact, records, schemas
 from pipeline.errors import PolyfuseError
 from pipeline.extract import Errors, Shelf, columns_read, extract
 from pipeline.isolate import decoder
@@ -25,7 +25,7 @@ from pipeline.ledger import Ledger, Marker
 from pipeline.models import folder_of, inputs
 from pipeline.plan import Plan
 from pipeline.sources import open_source
-from pipeline.store import PartFile, read_table, write_part
+from pipeline.store import PartFile, write_part
 from pipeline.todo import Standing, count_items, records_units
 from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
 
@@ -109,7 +109,7 @@ class Worker:
         vectors = {}
         for feature in self.config.features(unit.subject):
             part = marker.file(f"features/{feature.name}")
-            column = read_table(self.job.run / part.folder / part.name)["vector"]
+            column = intact.read(self.job.run / part.folder / part.name)["vector"]
             if feature.pool == "sequence":
                 rows = [
                     None if v is None else np.asarray(v, np.float32) for v in column.to_pylist()
@@ -147,7 +147,7 @@ class Worker:
         marker = self.ledger.latest(unit.shard.number, RECORDS)
         assert marker is not None, "split before records are there"
         part = marker.file(RECORDS)
-        table = read_table(self.job.run / part.folder / part.name)
+        table = intact.read(self.job.run / part.folder / part.name)
         own = self.config.label
         if own and own.file and self._label_file is None:
             self._label_file = labels.read_file(own, self.config.source.id)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from in_process import without_ray
 from simulated_disk import Recording, Tree, recorded, write_tree
 
+from chaos.in_process import without_ray
 from pipeline import config as configuration
 from pipeline import disk, files, lease
 from pipeline.index.opening import open_index

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -12,7 +10,7 @@ from fsspec.registry import _registry, known_implementations
 from encoders.media.errors import MediaError, Reason
 from encoders.media.limits import Limits
 from pipeline.config import AllowConfig
-from pipeline.sources import Member, locations
+from pipeline.sources import Member
 from pipeline.sources.locations import fetch
 
 LIMITS = Limits(bytes=100)
@@ -99,47 +97,7 @@ def test_file_can_be_switched_off(root):
     assert fetch(b"bytes", root, LIMITS, allow) == b"bytes"
 
 
-ALLOW = AllowConfig(schemes=("file", "s3", "https"), hosts=("bucket", "good.example"))
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "s3://other/a.jpg",
-        "s3://BUCKET/a.jpg",
-        "s3://user@bucket/a.jpg",
-        "s3://user:secret@bucket/a.jpg",
-        "s3:///bucket/a.jpg",
-        "gs://bucket/a.jpg",
-        "http://good.example/a.jpg",
-        "HTTP://good.example/a.jpg",
-        "ftp://good.example/a.jpg",
-        "https://evil.example/a.jpg",
-        "https://good.example.evil.example/a.jpg",
-        "https://good.example@evil.example/a.jpg",
-        "https://evil.example#@good.example/a.jpg",
-        "https://evil.example\\@good.example/a.jpg",
-        "https://evil.example/\\good.example",
-        "https://good.example\t.evil.example/a.jpg",
-        "https://good.example\n/a.jpg",
-        "https://[good.example/a.jpg",
-        "https://127.0.0.1/a.jpg",
-        "https://[::1]/a.jpg",
-        "https://0x7f000001/a.jpg",
-        "https:///a.jpg",
-        "https://good.example./a.jpg",
-        "https://g\u00f6od.example/a.jpg",
-        "simplecache::s3://bucket/a.jpg",
-        "zip://a.jpg::https://evil.example/a.zip",
-        "s3://bucket/a.zip::file:///etc/passwd",
-        "data://text/plain;a",
-        "s3://bucket::file:///etc/passwd",
-        "memory://a.jpg",
-        "://bucket/a.jpg",
-    ],
-)
-def test_uri_tricks(tmp_path, uri):
-    assert refused(uri, tmp_path, ALLOW) == Reason.REFUSED
+ALLOW = AllowConfig(schemes=("file", "s3"), hosts=("bucket",))
 
 
 class Bucket(MemoryFileSystem):
@@ -169,41 +127,3 @@ def test_a_missing_backend_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(MediaError, match=r"pip install 'polyfuse\[gcs\]'") as caught:
         fetch("gs://bucket/a.jpg", tmp_path, LIMITS, allow)
     assert caught.value.reason == Reason.FETCH_ERROR
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        size = {"/a.jpg": 5, "/big.jpg": 101, "/lies.jpg": 101}.get(self.path)
-        status = 302 if self.path == "/moved.jpg" else 200 if size else 404
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", "/a.jpg")
-        elif size and self.path != "/lies.jpg":
-            self.send_header("Content-Length", str(size))
-        self.end_headers()
-        self.wfile.write(b"x" * (size or 0))
-
-    def log_message(self, *args):
-        pass
-
-
-def test_http_answers():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-
-    def reason(name):
-        with pytest.raises(MediaError) as caught:
-            locations._read_http(url + name, name, LIMITS)
-        return caught.value.reason
-
-    try:
-        assert locations._read_http(url + "/a.jpg", "a.jpg", LIMITS) == b"xxxxx"
-        assert reason("/none.jpg") == Reason.NOT_FOUND
-        assert reason("/moved.jpg") == Reason.FETCH_ERROR  # a redirect is not followed
-        assert reason("/big.jpg") == Reason.TOO_LARGE
-        assert reason("/lies.jpg") == Reason.TOO_LARGE
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert reason("/a.jpg") == Reason.FETCH_ERROR

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fusion.trial import Score
 from pipeline import files
 from pipeline.compare.leaderboard import Training
 from pipeline.compare.schedule import Schedule
 from pipeline.errors import Refused
+
+_DAMAGED = "begin the comparison anew with --restart"
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Trainings:
         if not path.exists():
             files.publish(path, data)
             return
-        found = files.read_json(path)
-        if found != {"format": files.FORMAT, **settings}:
+        found = files.read_json(path, _DAMAGED)
+        if found != settings:
             changed = sorted(k for k in settings if found.get(k) != settings[k])
             raise Refused(
                 f"{self.folder} holds a comparison with other {', '.join(changed)}: give this one "
@@ -44,13 +45,10 @@ class Trainings:
     def schedule(self, terms: Mapping[str, Any]) -> Schedule | None:
         """What an earlier command with the same terms worked by."""
         path = self.folder / "schedule.json"
-        data = files.read_json(path) if path.exists() else {}
+        data = files.read_json(path, _DAMAGED) if path.exists() else {}
         if data.get("terms") != terms:
             return None
-        found = data["schedule"]
-        return Schedule(
-            found["steps"], found["seeds"], tuple(found["learning_rates"]), tuple(found["cuts"])
-        )
+        return files.typed(Schedule, data.get("schedule"), path, _DAMAGED)
 
     def keep_schedule(self, schedule: Schedule, terms: Mapping[str, Any]) -> None:
         """Work by this one as long as the terms (the wish, the budget) stay."""
@@ -61,7 +59,7 @@ class Trainings:
         """All finished trainings."""
         folder = self.folder / "trainings"
         kept = [name for name in files.names(folder) if name.endswith(".json")]
-        return [_training(files.read_json(folder / name)) for name in kept]
+        return [files.read_as(Training, folder / name, _DAMAGED) for name in kept]
 
     def keep(self, training: Training) -> None:
         """Record a finished one."""
@@ -69,10 +67,3 @@ class Trainings:
         key = [training.row, training.learning_rate, training.seed, training.steps]
         path = self.folder / "trainings" / f"{files.short_digest(key)}.json"
         files.publish(path, files.to_json(data))
-
-
-def _training(data: Mapping[str, Any]) -> Training:
-    score = Score(**data["score"]) if data["score"] else None
-    return Training(
-        data["row"], data["learning_rate"], data["seed"], data["steps"], score, data["failure"]
-    )

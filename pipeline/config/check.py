@@ -60,9 +60,10 @@ def _check_compared(inputs: Sequence[str], features: Sequence[str]) -> None:
 
 
 def _check_folder(dotted: str, name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
         raise ConfigError(
-            f"{dotted}: expected a name of letters, digits, '_' and '-' (it becomes a folder name)"
+            f"{dotted:.120}: expected a name of letters, digits, '_' and '-', at most 100 of them "
+            "(it becomes a folder name)"
         )
 
 

@@ -1,5 +1,7 @@
 """Reading a configuration file: the only place that reads YAML."""
 
+import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from pipeline.config.check import check_components, check_names
 from pipeline.config.explain import explain
 from pipeline.config.schema import RunConfig
 from pipeline.errors import ConfigError
+
+_VALUES, _DEPTH = 100_000, 50  # of a configuration
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,10 +39,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     file = Path(path)
     try:
-        data = _read(file.read_text(encoding="utf-8"))
+        data = parse_yaml(file.read_text(encoding="utf-8"), _Loader)
     except OSError as err:
         raise ConfigError(f"can't read the configuration {file}: {err.strerror or err}") from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+    except (yaml.YAMLError, ValueError) as err:  # a time that is none, bytes that are no text
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(err).split())}") from err
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: expected a mapping with source, modalities and output")
@@ -57,14 +61,52 @@ def parse(data: Mapping[str, Any], folder: Path) -> RunConfig:
     resolved = config.model_dump(exclude_none=True)
     resolved["source"]["path"] = _absolute(config.source.path, folder)
     resolved["output"] = _absolute(config.output, folder)
+    resolved["allow"]["folders"] = [_absolute(name, folder) for name in config.allow.folders]
     if config.label and config.label.file:
         resolved["label"]["file"] = _absolute(config.label.file, folder)
     check_components(resolved, folder)
     return RunConfig.model_validate(resolved)
 
 
-def _read(text: str) -> Any:
-    return yaml.load(text, _Loader)
+def parse_yaml(text: str, kind: Any) -> Any:
+    """The one document of a YAML text; `kind` is a safe loader.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or its aliases unfold to more values than a person wrote.
+    """
+    _check_depth(text, kind)
+    loader = kind(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _unfolded(node, {}) > _VALUES:
+            raise yaml.YAMLError(f"its aliases unfold to more than {_VALUES:,} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_depth(text: str, kind: Any) -> None:
+    """Composing recurses, in C past the end of the stack; reading events does not."""
+    depth = 0
+    for event in yaml.parse(text, kind):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {_DEPTH} deep")
+
+
+def _unfolded(node: yaml.Node, known: dict[int, float]) -> float:
+    """Values below a node, those behind an alias as often as it is used; infinite for a circle."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = (
+            itertools.chain.from_iterable(inner) if isinstance(node, yaml.MappingNode) else inner
+        )
+        known[id(node)] = 1 + sum(_unfolded(child, known) for child in pairs)
+    return known[id(node)]
 
 
 def _absolute(value: str, folder: Path) -> str:
@@ -81,4 +123,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         section = section.setdefault(key, {})
         if not isinstance(section, dict):
             raise ConfigError(f"--set {dotted}: {key} is a value, not a section")
-    section[last] = _read(text)
+    try:
+        section[last] = parse_yaml(text, _Loader)
+    except (yaml.YAMLError, ValueError) as err:
+        raise ConfigError(f"--set {override}: {' '.join(str(err).split())}") from err

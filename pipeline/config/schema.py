@@ -80,10 +80,16 @@ class LimitsConfig(Strict):
 
 
 class AllowConfig(Strict):
-    """Remote media are fetched only from these schemes and hosts (buckets)."""
+    """What cells may point to: remote media only with a scheme and a host (or bucket) of these.
+
+    folders: local media must lie in one of them, links followed; none: anywhere. private: hosts may
+    be addresses of this machine or of a private network.
+    """
 
     schemes: tuple[str, ...] = ("file",)
     hosts: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    private: bool = False
 
 
 class IndexConfig(Strict):

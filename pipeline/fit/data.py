@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import intact
 from pipeline.config import PARTS, LabelConfig
 from pipeline.files import short_digest
 from pipeline.fit.labels import Labels, settle
-from pipeline.store import PartFile, read_table
+from pipeline.store import PartFile
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Data:
 
     def read(self, part: PartFile, columns: Sequence[str]) -> pa.Table:
         """Some columns of a part, the rows in order."""
-        return read_table(self.run / part.folder / part.name, columns=list(columns))
+        return intact.read(self.run / part.folder / part.name, columns)
 
     def settle_labels(self, label: LabelConfig) -> Labels:
         """The task and the classes that all labels there are give; see `pipeline.fit.labels.settle`."""

@@ -91,7 +91,7 @@ def _watched(task: Task, progress: Progress) -> Iterator[None]:
         step, last = 0, False
         while not last:
             last = done.wait(_EVERY)  # one more look at the end: a short training is over at once
-            with contextlib.suppress(OSError, ValueError):  # not there yet
+            with contextlib.suppress(PolyfuseError):  # not there yet
                 now = files.read_json(path)
                 if now["step"] > step:
                     progress.advance(now["step"] - step, note=_losses(now))

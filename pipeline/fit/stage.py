@@ -13,6 +13,7 @@ from typing import Any
 import fusion
 from encoders.base import Identity
 from fusion import objectives
+from fusion.evaluation import Evaluation
 from pipeline import files
 from pipeline.cluster import Resources
 from pipeline.errors import ConfigError
@@ -168,11 +169,12 @@ class Fitting:
             f"weights of step {trained.step:,}{valid}{early}"
         )
         if METRICS in record.files:
-            found = files.read_json(self.run / "models" / model / METRICS)["metrics"]
+            path = self.run / "models" / model / METRICS
+            found = Evaluation.from_json(files.read(path).decode()).metrics
             name, interval = next(iter(found.items()))
             self.progress.say(
-                f"{model}: {name} {interval['value']:.3f} on the test part "
-                f"(95 %: {interval['low']:.3f} to {interval['high']:.3f})"
+                f"{model}: {name} {interval.value:.3f} on the test part "
+                f"(95 %: {interval.low:.3f} to {interval.high:.3f})"
             )
 
     def _forget_checkpoints(self, folder: Path, keep: Path | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 import fusion
 from fusion import objectives
@@ -25,7 +25,7 @@ from pipeline.fit.feed import StoredFeed
 from pipeline.fit.measure import measure
 from pipeline.fit.recipe import Training
 from pipeline.lease import Lease
-from pipeline.models import HISTORY, METRICS, OBJECTIVE, PROGRESS, WEIGHTS
+from pipeline.models import HISTORY, METRICS, OBJECTIVE, PROGRESS, WEIGHTS, Record
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,7 @@ class Outcome:
     @classmethod
     def read(cls, path: Path) -> "Outcome":
         """What `to_json` gave."""
-        data = files.read_json(path)
-        history = data["history"]
-        points = [Point(**point) for point in history["points"]]
-        whole = History(points, history["best"], history["stopped_early"])
-        return cls(data["files"], data["dim"], whole, data["rows"])
+        return files.read_as(cls, path)
 
 
 def train_model(task: Task) -> Outcome:
@@ -101,9 +97,8 @@ def train_model(task: Task) -> Outcome:
         torch.manual_seed(task.training.seed)
         model = fusion.build(task.name, task.dims, **task.options)
         if task.start is not None:
-            model.load_state_dict(
-                load_file(files.local(task.run / "models" / task.start / WEIGHTS))
-            )
+            folder = task.run / "models" / task.start
+            model.load_state_dict(Record.known(folder).weights(folder, WEIGHTS))
         objective = objectives.build(task.objective, model, **task.objective_options)
 
     def report(point: Point) -> None:

@@ -15,15 +15,15 @@ from typing import Any
 import faiss
 import numpy as np
 
-from pipeline import files
+from pipeline import files, intact
 from pipeline.errors import PolyfuseError
 from pipeline.index import ladder, manifests, recall
 from pipeline.index.engine import METRICS, Engine
 from pipeline.index.manifests import Manifest
-from pipeline.index.opening import open_index
+from pipeline.index.opening import OpenIndex, open_index
 from pipeline.index.rows import IdBinding, Rows, write_rows
 from pipeline.index.vectors import PartVectors
-from pipeline.store import Part, Snapshot, read_table
+from pipeline.store import Part, Snapshot
 
 _QUERIES = 256
 _SEED = 0
@@ -99,24 +99,27 @@ def verify_index(run: Path, name: str) -> list[str]:
     """Audit the current version: digests, ids against rows, rows against records. Empty when sound."""
     place = f"index/{name}"
     try:
-        opened = open_index(run, name, full=True)
+        return [f"{place}: {problem}" for problem in _audit(open_index(run, name, full=True))]
     except PolyfuseError as err:
         return [f"{place}: {err}"]
-    rows, problems = opened.rows, []
+
+
+def _audit(opened: OpenIndex) -> Iterator[str]:
+    rows = opened.rows
     if not np.array_equal(np.sort(opened.engine.ids), np.sort(rows.ids[rows.indexed])):
-        problems.append(f"{place}: the ids in index.faiss are not those that rows.parquet gives")
+        yield "the ids in index.faiss are not those that rows.parquet gives"
     if len(np.unique(rows.ids)) != len(rows.ids):
-        problems.append(f"{place}: an id occurs twice in rows.parquet")
+        yield "an id occurs twice in rows.parquet"
     parts = opened.snapshot.parts("records")
     if any(not part.path.exists() for part in parts):
-        return [*problems, f"{place}: older than the run; build it with `polyfuse index CONFIG`"]
+        yield "older than the run; build it with `polyfuse index CONFIG`"
+        return
     start = 0
     for part in parts:
-        expected = read_table(part.path, columns=["record_id"])["record_id"].combine_chunks()
+        expected = intact.read(part.path, ["record_id"])["record_id"].combine_chunks()
         if not rows.record_ids.slice(start, part.rows).equals(expected):
-            problems.append(f"{place}: rows.parquet differs from records/{part.path.name}")
+            yield f"rows.parquet differs from records/{part.path.name}"
         start += part.rows
-    return problems
 
 
 @dataclass
@@ -237,7 +240,7 @@ def _usable(source: PartVectors, records: Sequence[Part], needs: Sequence[str]) 
     where its model gives it a vector."""
     masks = []
     for part, (_, _, usable) in zip(records, source.blocks(), strict=True):
-        present = read_table(part.path, columns=["present"])["present"].to_pylist()
+        present = intact.read(part.path, ["present"])["present"].to_pylist()
         some = [not set(needs).isdisjoint(has) if needs else bool(has) for has in present]
         masks.append(usable & np.array(some, bool))
     return np.concatenate(masks)
@@ -249,10 +252,10 @@ def _split(mask: np.ndarray, parts: Sequence[Part]) -> list[np.ndarray]:
 
 def _earlier_rows(folder: Path) -> Rows | None:
     """Who has which id so far. A damaged version binds nobody: the ids start anew."""
-    version = manifests.current(folder)
-    if version is None:
-        return None
     try:
+        version = manifests.current(folder)
+        if version is None:
+            return None
         manifest = manifests.read_manifest(version)
         manifests.check_files(version, manifest)
     except PolyfuseError:
@@ -260,5 +263,5 @@ def _earlier_rows(folder: Path) -> Rows | None:
     return Rows(files.local(version / "rows.parquet"), manifest.counts["next_id"])
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> manifests.File:
     return {"sha256": files.sha256_of(path), "bytes": path.stat().st_size}

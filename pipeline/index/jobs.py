@@ -9,6 +9,8 @@ from typing import Any
 
 import fusion
 from pipeline import cluster, files
+from pipeline.errors import PolyfuseError
+from pipeline.index import manifests
 from pipeline.index.build import build_index
 from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
@@ -62,12 +64,16 @@ def stale(run: Path, saved: SavedRun) -> list[IndexJob]:
 
 
 def _is_current(run: Path, job: IndexJob, snapshot: Snapshot) -> bool:
-    pointer = run / "index" / job.name / "current.json"
-    if not pointer.exists():
+    """Whether an index is there, whole, and of these vectors: what is damaged is built again."""
+    try:
+        version = manifests.current(run / "index" / job.name)
+        if version is None:
+            return False
+        manifest = manifests.read_manifest(version)
+        manifests.check_files(version, manifest)
+    except PolyfuseError:
         return False
-    version = files.read_json(pointer)["version"]
-    manifest = files.read_json(pointer.parent / version / "manifest.json")
-    return manifest["snapshot"]["digest"] == snapshot.digest and manifest["metric"] == job.metric
+    return manifest.snapshot["digest"] == snapshot.digest and manifest.metric == job.metric
 
 
 def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> None:

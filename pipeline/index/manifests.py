@@ -3,18 +3,45 @@
 Light: no FAISS here, so that listing indexes costs nothing.
 """
 
+import contextlib
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
 from encoders.base import Identity
 from pipeline import files
 from pipeline.errors import PolyfuseError, Refused
 
 FILES = ("index.faiss", "rows.parquet")
+_AGAIN = "build the index again with `polyfuse index CONFIG`"
 _POINTER = "current.json"
+
+
+class Counts(TypedDict):
+    """Rows of rows.parquet, those that can be found, and the first id that was never given."""
+
+    rows: int
+    indexed: int
+    next_id: int
+
+
+class Version(TypedDict):
+    """A snapshot of the run."""
+
+    version: int
+    digest: str
+
+
+class File(TypedDict):
+    """What a file must be before anything opens it."""
+
+    sha256: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -31,13 +58,13 @@ class Manifest:
     type: str
     metric: str
     dim: int
-    counts: Mapping[str, int]
-    snapshot: Mapping[str, Any]
+    counts: Counts
+    snapshot: Version
     identities: Mapping[str, Mapping[str, Any]]
     search: Mapping[str, int]
     recall: Mapping[str, Any]
     memory: Mapping[str, int]
-    files: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, File]
     folder: str
     faiss: str
 
@@ -51,9 +78,18 @@ class Manifest:
 
 
 def current(folder: Path) -> Path | None:
-    """The current version's folder of RUN/index/<name>, or None."""
+    """The current version's folder of RUN/index/<name>, or None.
+
+    Raises:
+        PolyfuseError: the pointer to it is damaged.
+    """
     pointer = folder / _POINTER
-    return folder / files.read_json(pointer)["version"] if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    version = files.read_json(pointer, _AGAIN).get("version")
+    if not isinstance(version, str) or not re.fullmatch(r"v\d+", version):
+        raise files.damaged(pointer, f"it names {version!r}", _AGAIN)
+    return folder / version
 
 
 def read_manifest(version: Path) -> Manifest:
@@ -62,18 +98,11 @@ def read_manifest(version: Path) -> Manifest:
     Raises:
         PolyfuseError: it is missing, damaged or of another format.
     """
-    try:
-        data = files.read_json(version / "manifest.json")
-        if data.pop("format") != files.FORMAT:
-            raise PolyfuseError(
-                f"{version} has another format: build it with `polyfuse index CONFIG`"
-            )
-        return Manifest(**{field.name: data[field.name] for field in fields(Manifest)})
-    except (OSError, ValueError, KeyError) as err:
-        raise PolyfuseError(
-            f"{version}/manifest.json can't be read ({type(err).__name__}): "
-            "build the index again with `polyfuse index CONFIG`"
-        ) from err
+    path = version / "manifest.json"
+    manifest = files.read_as(Manifest, path, _AGAIN)
+    if not set(FILES) <= manifest.files.keys():
+        raise files.damaged(path, f"it lacks {' or '.join(FILES)}", _AGAIN)
+    return manifest
 
 
 def names(run: Path) -> list[str]:
@@ -127,10 +156,8 @@ def check_files(version: Path, manifest: Manifest, *, full: bool = False) -> Non
                 f"{path} is damaged: its bytes are not those of its manifest; "
                 "build it again with `polyfuse index CONFIG`"
             )
-        try:
+        with contextlib.suppress(PolyfuseError):  # no writable cache: checked in full next time too
             files.publish(note, stamp)
-        except OSError:
-            pass  # no writable cache folder: checked in full next time too
 
 
 def _stamp(path: Path, sha256: str) -> bytes:

@@ -1,5 +1,6 @@
 """Opening an index: digests first, then FAISS under load limits, mapped rather than read."""
 
+import functools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,12 @@ def open_index(run: Path, name: str, *, full: bool = False) -> OpenIndex:
     rows = Rows(files.local(version / "rows.parquet"), manifest.counts["next_id"])
     snapshot = Snapshot(run, manifest.snapshot["version"], manifest.snapshot["digest"])
 
+    @functools.cache  # not every search reads vectors back
+    def vectors() -> PartVectors:
+        return PartVectors(snapshot.parts(manifest.folder), manifest.metric)
+
     def read(ids: np.ndarray) -> np.ndarray:
-        source = PartVectors(snapshot.parts(manifest.folder), manifest.metric)
-        return source.take(rows.positions(ids))
+        return vectors().take(rows.positions(ids))
 
     index = read_index(files.local(version / "index.faiss"), manifest.type)
     engine = Engine(index, manifest.metric, manifest.search, read, rows.next_id)

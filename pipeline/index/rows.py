@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import intact
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.files import FORMAT
 from pipeline.schemas import RECORD_COLUMNS
-from pipeline.store import Part, read_table
+from pipeline.store import Part
 
 _GROUP = 4096  # rows per row group: a search reads the groups of its ten results
 
@@ -55,11 +56,12 @@ def write_rows(
     writer, assigned, seen = None, [], []
     try:
         for part, mask in zip(records, indexed, strict=True):
-            table = read_table(part.path)
+            table = intact.read(part.path, rows=part.rows)
             ids = binding.assign(table["record_id"].combine_chunks())
             rows = _rows(table, part.number, ids, mask)
             if writer is None:
-                options = {"compression": "zstd", "use_dictionary": ["outcome"]}
+                options: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["outcome"]}
+                options |= {"write_page_checksum": True}
                 writer = pq.ParquetWriter(path, rows.schema, **options)
             writer.write_table(rows.cast(writer.schema), row_group_size=_GROUP)
             assigned.append(ids)
@@ -108,8 +110,9 @@ class Rows:
     def __init__(self, path: Path, next_id: int) -> None:
         self.path = path
         self.next_id = next_id
-        self._file = pq.ParquetFile(path)
-        self._group = lru_cache(maxsize=64)(self._file.read_row_group)
+        with intact.sound(path):
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        self._group = lru_cache(maxsize=64)(self._read_group)
         sizes = [
             self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)
         ]
@@ -191,11 +194,17 @@ class Rows:
     def _filterable(self) -> pa.Table:
         wanted = ["record_id", "outcome"]
         wanted += ["metadata"] if "metadata" in self._file.schema_arrow.names else []
-        table = self._file.read(columns=wanted).flatten()
+        with intact.sound(self.path):
+            table = self._file.read(columns=wanted).flatten()
         return table.rename_columns([name.removeprefix("metadata.") for name in table.column_names])
 
+    def _read_group(self, group: int) -> pa.Table:
+        with intact.sound(self.path):
+            return self._file.read_row_group(group)
+
     def _column(self, name: str) -> pa.ChunkedArray:
-        return self._file.read(columns=[name])[name]
+        with intact.sound(self.path):
+            return self._file.read(columns=[name])[name]
 
 
 _POSITION = "__position__"

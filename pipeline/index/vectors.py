@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline import schemas
+from pipeline import intact, schemas
 from pipeline.errors import PolyfuseError
-from pipeline.store import Part, ranged, read_schema, read_table
+from pipeline.store import Part
 
 
 class PartVectors:
@@ -36,7 +36,8 @@ class PartVectors:
     @cached_property
     def dim(self) -> int:
         """D, from the schema."""
-        kind = read_schema(_existing(self.parts[0])).field("vector").type
+        with intact.opened(_existing(self.parts[0])) as file:
+            kind = file.schema_arrow.field("vector").type
         if not pa.types.is_fixed_size_list(kind):
             kind = kind.value_type  # a sequence of them
         return kind.list_size
@@ -44,7 +45,7 @@ class PartVectors:
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """(position of the first row, (n, D) float32, (n,) bool usable), one part at a time."""
         for part, start in zip(self.parts, self.starts[:-1], strict=True):
-            column = read_table(_existing(part), columns=["vector"])["vector"]
+            column = intact.read(_existing(part), ["vector"], rows=part.rows)["vector"]
             yield int(start), *self._ready(column)
 
     def take(self, positions: np.ndarray) -> np.ndarray:
@@ -58,7 +59,7 @@ class PartVectors:
         return found
 
     def _take_from(self, part: Part, rows: np.ndarray) -> np.ndarray:
-        with ranged(_existing(part)) as file:
+        with intact.opened(_existing(part)) as file:
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             starts = np.cumsum([0, *sizes])
             group = np.searchsorted(starts, rows, side="right") - 1

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.redact import redacted
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 FILES = (*TABLES, ".tar")
@@ -35,7 +36,7 @@ def discover(path: str) -> Location:
     """
     if "://" in path:
         raise ConfigError(
-            f"source.path: {path} is remote; expected a local or mounted path "
+            f"source.path: {redacted(path)} is remote; expected a local or mounted path "
             "(media may be remote, the table of records may not)"
         )
     if os.path.isdir(path):

@@ -1,24 +1,23 @@
 """From a cell to the bytes of its medium: tar members, local files, and remote ones where allowed.
 
-Messages show the cell as it was given, never where this machine keeps it.
+Messages show the cell as it was given, without passwords and signatures, and never where this
+machine keeps it.
 """
 
 import os
 import stat
-from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, Protocol
-from urllib.error import HTTPError
+from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
 
 from encoders.media.errors import MediaError, Reason
 from encoders.media.limits import Limits
+from pipeline.redact import redacted
+from pipeline.sources import web
 from pipeline.sources.base import Member
 
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 REMOTE = ("s3", "gs", "https")
-TIMEOUT = 30.0  # seconds without an answer
 _SHOWN = 200
 
 
@@ -32,7 +31,17 @@ class Allow(Protocol):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Hosts, or buckets."""
+        """Hosts, with their port where it is not 443, or buckets."""
+        ...
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Local media must lie in one of these; none: anywhere."""
+        ...
+
+    @property
+    def private(self) -> bool:
+        """Whether hosts may be addresses of this machine or of a private network."""
         ...
 
 
@@ -54,20 +63,34 @@ def fetch(cell: str | bytes | Member, root: Path, limits: Limits, allow: Allow) 
         return cell
     if isinstance(cell, Member):
         return _read_file(Path(cell.path), cell.name, limits, cell)
-    shown = cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "..."
+    shown = redacted(cell)
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
     if "://" in cell:
         scheme, host, path = _split_uri(cell, shown)
         if scheme != "file":
             _check_allowed(scheme, host, shown, allow)
             if scheme == "https":
-                return _read_http(cell, shown, limits)
+                return web.fetch(urlsplit(cell), shown, limits.bytes, private=allow.private)
             return _read_bucket(cell, scheme, shown, limits)
         local = path
     else:
         local = cell
     if "file" not in allow.schemes:
         raise MediaError(Reason.REFUSED, f"{shown}: allow.schemes does not list file")
-    return _read_file(root / local, shown, limits)
+    return _read_file(_inside(root / local, shown, allow), shown, limits)
+
+
+def _inside(path: Path, shown: str, allow: Allow) -> Path:
+    """The file itself, where local media are confined to folders: links are followed first."""
+    if not allow.folders:
+        return path
+    try:
+        real = path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a circle of links, a name that can be none
+        return path
+    if not any(real.is_relative_to(Path(folder).resolve()) for folder in allow.folders):
+        raise MediaError(Reason.REFUSED, f"{shown} is in none of allow.folders")
+    return real
 
 
 def _split_uri(uri: str, shown: str) -> tuple[str, str, str]:
@@ -81,6 +104,7 @@ def _split_uri(uri: str, shown: str) -> tuple[str, str, str]:
     try:
         parts = urlsplit(uri)
         host = parts.hostname or ""
+        port = parts.port
     except ValueError as err:
         raise MediaError(Reason.REFUSED, f"{shown} is not a valid URI") from err
     if parts.scheme == "file":
@@ -90,7 +114,9 @@ def _split_uri(uri: str, shown: str) -> tuple[str, str, str]:
     if parts.username or parts.password:
         raise MediaError(Reason.REFUSED, f"a {parts.scheme} URI with a user name or password in it")
     # Bucket names are case-sensitive in the URI, host names are not.
-    return parts.scheme, host if parts.scheme == "https" else parts.netloc, ""
+    if parts.scheme != "https":
+        return parts.scheme, parts.netloc, ""
+    return parts.scheme, host if port in (None, 443) else f"{host}:{port}", ""
 
 
 def _check_allowed(scheme: str, host: str, shown: str, allow: Allow) -> None:
@@ -156,25 +182,6 @@ def _read_bucket(uri: str, scheme: str, shown: str, limits: Limits) -> bytes:
     except MediaError:
         raise
     except Exception as err:  # each backend has errors of its own, with no common base
-        raise MediaError(Reason.FETCH_ERROR, f"can't fetch {shown}: {type(err).__name__}") from err
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirect could lead to a host that is not allowed."""
-
-    def redirect_request(self, *args: Any) -> None:
-        """None: the redirecting answer is then an HTTPError."""
-
-
-def _read_http(url: str, shown: str, limits: Limits) -> bytes:
-    try:
-        with build_opener(_NoRedirect).open(url, timeout=TIMEOUT) as answer:
-            _check_size(int(answer.headers.get("Content-Length") or 0), limits, shown)
-            return _read_capped(answer, shown, limits)
-    except HTTPError as err:
-        reason = Reason.NOT_FOUND if err.code in (404, 410) else Reason.FETCH_ERROR
-        raise MediaError(reason, f"{shown} answers {err.code}") from err
-    except (OSError, HTTPException, ValueError) as err:
         raise MediaError(Reason.FETCH_ERROR, f"can't fetch {shown}: {type(err).__name__}") from err
 
 

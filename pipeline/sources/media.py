@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline import files
+from pipeline import files, intact
 from pipeline.errors import ConfigError
 from pipeline.sources.base import Limit, Piece, Shard, SourceSpec
 
@@ -144,7 +143,8 @@ def read_catalogues(folder: Path | None, shards: Sequence[Shard]) -> Iterator[li
         return
     if folder is None:
         raise ValueError("this source needs plan_folder: its catalogue is there")
-    with pq.ParquetFile(files.local(catalogue_path(folder, shards[0].generation))) as file:
+    path = files.local(catalogue_path(folder, shards[0].generation))
+    with intact.opened(path) as file:
         for shard in shards:
             table = file.read_row_group(shard.offset)
             columns = (table[name].to_pylist() for name in SCHEMA.names)

@@ -30,6 +30,9 @@ from pipeline.sources.table import Table
 
 BATCH_BYTES = 16 << 20
 BATCH_ROWS = 1024
+# Of a footer: what it claims beyond is not allocated.
+_LONGEST_STRING, _LONGEST_LIST = 16 << 20, 1_000_000
+_TEXTS = (pa.StringScalar, pa.LargeStringScalar, pa.StringViewScalar)
 
 
 class ParquetTable(Table):
@@ -63,25 +66,40 @@ class ParquetTable(Table):
             groups = _Groups(table.metadata, self._media(table.metadata))
             if groups.fingerprint(shard.start, shard.rows) != shard.fingerprint:
                 raise self._changed(shard)
-            position = shard.start
-            end = shard.start + shard.rows
-            try:
-                for cells in _slice(table, groups, shard, needed):
-                    own = default_id(shard.file, position)
-                    key = column_id(cells[self.spec.id]) if self.spec.id else own
-                    yield Row(key, {name: cells[name] for name in wanted})
-                    position += 1
-            except (pa.ArrowInvalid, OSError) as err:
-                if isinstance(err, OSError) and err.errno:
-                    raise  # the disk, not the file
-                for lost in range(position, end):
-                    yield Row(default_id(shard.file, lost), {}, "the Parquet page is damaged")
+            done = 0
+            for cells in _until_damage(_slice(table, groups, shard, needed)):
+                own = default_id(shard.file, shard.start + done)
+                key = column_id(cells[self.spec.id]) if self.spec.id else own
+                yield Row(key, {name: cells[name] for name in wanted})
+                done += 1
+            if done < shard.rows:
+                # Whoever reads other columns of these rows must get the same ids.
+                ids = list(self._ids(table, groups, shard))
+                for key in ids[done:]:
+                    yield Row(key, {}, "the Parquet page is damaged")
+
+    def _ids(self, table: pq.ParquetFile, groups: "_Groups", shard: Shard) -> Iterator[str]:
+        """The ids of a shard as far as their own column can be read, then the default ones."""
+        known = 0
+        if self.spec.id:
+            for cells in _until_damage(_slice(table, groups, shard, [self.spec.id])):
+                yield column_id(cells[self.spec.id])
+                known += 1
+        for lost in range(shard.start + known, shard.start + shard.rows):
+            yield default_id(shard.file, lost)
 
     def _open(self, file: str) -> pq.ParquetFile:
         path = self.root / file
         try:  # buffered: a row group of media is streamed page by page, not read as a whole
-            return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
-        except (pa.ArrowException, OSError) as err:
+            return pq.ParquetFile(
+                path,
+                buffer_size=1 << 20,
+                pre_buffer=False,
+                page_checksum_verification=True,
+                thrift_string_size_limit=_LONGEST_STRING,
+                thrift_container_size_limit=_LONGEST_LIST,
+            )
+        except Exception as err:  # extension types of other libraries raise anything
             reason = getattr(err, "strerror", None) or "not a valid Parquet file"
             raise ConfigError(f"source.path: can't read {path}: {reason}") from err
 
@@ -187,10 +205,34 @@ def _slice(
         position += len(batch)
         if first < last:
             part = batch.slice(first, last - first)
-            for cells in zip(*(part[name].to_pylist() for name in columns), strict=True):
+            for cells in zip(*(_values(part[name]) for name in columns), strict=True):
                 yield dict(zip(columns, map(_cell, cells), strict=True))
         if position >= end:
             return
+
+
+def _until_damage(cells: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Rows up to the first that a damaged page is needed for."""
+    try:
+        yield from cells
+    except (pa.ArrowInvalid, OSError) as err:
+        if isinstance(err, OSError) and err.errno:
+            raise  # the disk, not the file
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Cells as Python values; a text that is no UTF-8 stays bytes, and costs only its own row."""
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes() if isinstance(scalar, _TEXTS) else b"\xff"
 
 
 def _cell(value: Any) -> Any:
