@@ -18,9 +18,9 @@ _PORT = 6379
 _PATIENCE = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "2",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "8",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
 
 

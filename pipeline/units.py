@@ -55,7 +55,7 @@ class Job:
         return self.run / "plan"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """One piece of work on one shard.
 

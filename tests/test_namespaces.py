@@ -99,6 +99,16 @@ def at_work(host: namespaces.Host) -> list[int]:
     ]
 
 
+def idle(host: namespaces.Host) -> bool:
+    """Whether no worker there is at work for a second: between two shards it is less."""
+    until = time.monotonic() + 1
+    while time.monotonic() < until:
+        if at_work(host):
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def ends(process: subprocess.Popen) -> str:
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
@@ -132,7 +142,7 @@ def test_the_work_of_a_node_that_was_cut_off_is_refused_when_another_driver_took
     first = configure(tmp_path / "many", pictures)
     command = cluster.polyfuse("one", "extract", str(first))
     two = cluster.workers["two"]
-    stale = freeze_in_a_shard(two, folder)
+    stale = freeze_in_a_shard(two, cluster.workers["one"], folder)
     two.cut()
     for pid, line in cluster.workers["one"].processes().items():
         if "jobs.cli" in line:
@@ -160,16 +170,17 @@ def test_the_work_of_a_node_that_was_cut_off_is_refused_when_another_driver_took
     assert part_bytes(folder) == wanted
 
 
-def freeze_in_a_shard(host: namespaces.Host, run: Path) -> int:
-    """Stop the one worker of a host, of two, at a moment when both have a shard begun."""
-    for _ in range(100):
+def freeze_in_a_shard(host: namespaces.Host, other: namespaces.Host, run: Path) -> int:
+    """Stop the worker of a host in the middle of a shard; that of the only other host goes on until
+    nothing else is left to do. Then the note of an attempt that is still there is of this shard."""
+    for _ in range(20):
         wait_until(lambda: at_work(host))
-        for pid in at_work(host):
-            os.kill(pid, signal.SIGSTOP)
-            if len(list((run / "ledger").rglob("*.attempt-*"))) == 2:
-                return pid
-            os.kill(pid, signal.SIGCONT)
-        time.sleep(0.1)
+        pid = at_work(host)[0]
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: idle(other))
+        if list((run / "ledger").rglob("*.attempt-*")):
+            return pid
+        os.kill(pid, signal.SIGCONT)
     raise AssertionError("the worker was never in the middle of a shard")
 
 
