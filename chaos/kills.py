@@ -42,7 +42,7 @@ TARGETS = {
 }
 FATAL = ("driver", "raylet", "gcs")  # to the command
 STAGES = ("start", "work", "index")  # where the fatal kill comes
-RECORDS, WORKERS, PATIENCE = 480, 2, 180.0
+RECORDS, WORKERS, PATIENCE = 480, 2, 600.0
 INDEXES = ("title", "photo", "sound", "concat")
 UNITS = 5  # of a shard: three modalities, the records, the fused vectors
 NAMES = 3  # that come up in the ledger for each unit, on average
@@ -128,7 +128,7 @@ def prepare(folder: Path, records: int = RECORDS) -> Path:
 
 def attack(config: Path, kills: int, seed: int, found: Found, say: Callable[[str], None]) -> None:
     """Kill so many processes, each kind at least twice, then let a command end the work and look."""
-    attacker, least = _Attacker(config, random.Random(seed), found), max(2, kills // 20)
+    attacker, least = _Attacker(config, random.Random(seed), found), max(2, kills // 25)
     while not (found.problems or found.enough) and (
         found.killed.total() < kills or min(map(found.times, TARGETS)) < least
     ):
@@ -170,7 +170,10 @@ class _Attacker:
     def strike(self) -> None:
         """One command with some kills in it, the last of them fatal."""
         fatal = min(FATAL, key=self.found.times)
-        left = self.units - sum(1 for _ in (self.run / "ledger").rglob("*.json"))
+        left = self._left()
+        if not left and self.dice.random() < 0.5:  # or the last one's indexes are all that is left
+            self._undo()
+            left = self._left()
         stage = self.dice.choices(STAGES, (1, 2, 2))[0] if left else "index"
         self.workers = self.dice.randint(0, min(MOST["worker"], max(4, left // 4)))
         self._read()
@@ -252,6 +255,10 @@ class _Attacker:
             if "-extract." in name:
                 self.names["committed" if name.endswith(".json") else "begun"] += 1
         return len(names)
+
+    def _left(self) -> int:
+        """Units without a marker."""
+        return self.units - sum(1 for _ in (self.run / "ledger").rglob("*.json"))
 
     def _undo(self) -> None:
         """Forget most of the markers and indexes; the parts stay as garbage."""

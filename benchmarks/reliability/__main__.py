@@ -1,5 +1,6 @@
 """Kill, corrupt, count, then the page."""
 
+import argparse
 import random
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="for datatrove's environment")
     parser.add_argument("--kills", type=int, default=10, help="of each system")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="also systems measured before")
     given = parser.parse_args()
     if not given.tables:
         if given.folder is None:
@@ -29,12 +31,22 @@ def main() -> None:
         found |= {"command": f"{found['command']} FOLDER", "seed": given.seed}
         found["versions"]["datatrove"] = DATATROVE.rpartition("=")[2]
         sizes = {"records": corpus.RECORDS, "tables": corpus.TABLES, "broken": _broken()}
-        found |= sizes | {"reruns": trial.RERUNS, "patience": trial.PATIENCE, "rows": []}
+        found |= sizes | {"kills": given.kills, "reruns": trial.RERUNS, "patience": trial.PATIENCE}
+        found["rows"] = _earlier(given)
+        done = {row["name"] for row in found["rows"]}
+        missing = [system for system in systems(given.folder) if system.name not in done]
         with tempfile.TemporaryDirectory() as folder:
-            for row in _rows(Path(folder), systems(given.folder), given.kills, given.seed):
+            for row in _rows(Path(folder), missing, given.kills, given.seed):
                 found["rows"].append(row)
                 results.save(NAME, found)
     results.write_page(NAME, page)
+
+
+def _earlier(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of an earlier call that asked for the same: one that was stopped goes on where it was."""
+    earlier = results.load(NAME)
+    same = all(earlier.get(key) == getattr(given, key) for key in ("kills", "seed"))
+    return earlier["rows"] if same and not given.again else []
 
 
 def _broken() -> int:

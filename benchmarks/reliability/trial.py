@@ -21,7 +21,7 @@ from benchmarks.results import ROOT
 from chaos.notices import OPENED, Notices
 from chaos.processes import descendants
 
-RERUNS, PATIENCE = 3, 180.0
+RERUNS, PATIENCE = 3, 600.0
 _LAG = 0.3  # seconds at most between the picture that was waited for and the kill
 
 
