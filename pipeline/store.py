@@ -9,10 +9,12 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from pipeline import files, intact
 from pipeline.errors import PolyfuseError
@@ -23,15 +25,18 @@ _REWRITTEN = "`polyfuse run CONFIG` writes it again"
 _DAMAGED = f"remove it, and {_REWRITTEN}"
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]  # as the manifest's columns hold it
+
+
 @dataclass(frozen=True)
 class PartFile:
     """What a ledger marker says about a file: relative folder, name, rows, digest, size."""
 
     folder: str
     name: str
-    rows: int
+    rows: Count
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 @dataclass(frozen=True)
