@@ -108,7 +108,7 @@ def _serve(pipe: Connection, start: int, count: int, seed: int) -> None:
 def _draw(made: list[targets.Case], dice: random.Random, number: int) -> tuple[targets.Case, bytes]:
     """A file with the command that reads it, and what stands in its place."""
     theirs = [case for case in made if case.kind.startswith(targets.OF_USERS)]
-    case = dice.choice(theirs) if dice.random() < 0.2 else made[number % len(made)]
+    case = dice.choice(theirs) if dice.random() < 0.15 else made[number % len(made)]
     if dice.random() < 0.3 and (changed := crafted.changed(case.path, case.intact, dice)):
         return case, changed
     rng = np.random.default_rng(dice.getrandbits(64))

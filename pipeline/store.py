@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from pipeline import bucket, files, intact
 from pipeline.errors import PolyfuseError
@@ -26,15 +28,18 @@ _REWRITTEN = "`polyfuse run CONFIG` writes it again"
 _DAMAGED = f"remove it, and {_REWRITTEN}"
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]  # as the manifest's columns hold it
+
+
 @dataclass(frozen=True, slots=True)
 class PartFile:
     """What a ledger marker says about a file: relative folder, name, rows, digest, size."""
 
     folder: str
     name: str
-    rows: int
+    rows: Count
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pipeline import config as configuration
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.run import Options, run
 from pipeline.saved import load_saved
-from pipeline.sources import SourceSpec, open_source
+from pipeline.sources import SourceSpec, open_source, parquet
 from pipeline.sources.base import Limit
 from pipeline.verify import verify
 
@@ -259,3 +259,16 @@ def test_json_lines_that_are_deep_or_odd_cost_a_row_each(tmp_path):
              json.dumps({"__proto__": {"x": 1}, "text": "ok"})]  # fmt: skip
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
     assert sum(finished(tmp_path, "a.jsonl").outcomes.values()) == len(lines)
+
+
+def test_a_footer_that_ends_its_reader_costs_another_process(tmp_path, monkeypatch):
+    """pyarrow calls abort() on histograms of a wrong length (found by chaos.files)."""
+    for name in ("a", "b", "c"):
+        pq.write_table(pa.table({"text": ["red shoe"]}), tmp_path / f"{name}.parquet")
+    parquet._survive([str(tmp_path / f"{name}.parquet") for name in "abc"])
+    dies = parquet._READ_FOOTERS.replace(
+        "footer = pq", "import os; 'b.parquet' in path and os.abort(); footer = pq"
+    )
+    monkeypatch.setattr(parquet, "_READ_FOOTERS", dies)
+    with pytest.raises(ConfigError, match=r"b\.parquet: its footer ends pyarrow with SIGABRT"):
+        finished(tmp_path, "*.parquet")
