@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import ConfigError, PolyfuseError
+from pipeline.redact import without_users
 
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 
@@ -19,22 +20,24 @@ def path(uri: str) -> Path:
     """What `s3://bucket/products` names; it has the methods of a Path that readers use.
 
     Raises:
-        ConfigError: no such scheme, or the package for it is not installed.
+        ConfigError: no such scheme, the package for it is not installed, or a password in the address.
         PolyfuseError: the bucket can't be reached, in one line.
     """
-    from upath import UPath
-
     scheme = uri.partition("://")[0]
+    if scheme not in (*EXTRAS, "memory"):  # the last one is fsspec's own, for tests
+        known = ", ".join(f"{name}://BUCKET/NAME" for name in EXTRAS)
+        raise ConfigError(f"{uri}: unknown scheme {scheme!r}; expected a folder or {known}")
+    if without_users(uri) != uri:
+        raise ConfigError(
+            f"{without_users(uri)}: an address with a user name or password in it; leave them to the environment"
+        )
     try:
+        from upath import UPath
+
         found = cast(Path, UPath(uri, use_listings_cache=False))  # others change it, too
     except ImportError as err:
-        extra = EXTRAS.get(scheme, scheme)
-        raise ConfigError(f"{uri}: {scheme}:// needs pip install 'polyfuse[{extra}]'") from err
-    except ValueError as err:
-        known = ", ".join(f"{name}://BUCKET/NAME" for name in EXTRAS)
-        raise ConfigError(
-            f"{uri}: unknown scheme {scheme!r}; expected a folder or {known}"
-        ) from err
+        extra = f"pip install 'polyfuse[{EXTRAS[scheme]}]'"
+        raise ConfigError(f"{uri}: runs in {scheme}:// need {extra}") from err
     with _asking(found):
         found.exists()
     return found
