@@ -29,7 +29,8 @@ def path(uri: str) -> Path:
         raise ConfigError(f"{uri}: unknown scheme {scheme!r}; expected a folder or {known}")
     if without_users(uri) != uri:
         raise ConfigError(
-            f"{without_users(uri)}: an address with a user name or password in it; leave them to the environment"
+            f"{without_users(uri)}: it was given with a user name or password; leave those to the "
+            "environment"
         )
     try:
         from upath import UPath

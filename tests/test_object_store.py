@@ -124,7 +124,7 @@ def test_the_commands_take_the_address_of_a_store(tmp_path, store):
 def test_a_store_that_cannot_be_used_is_one_sentence(tmp_path, store, monkeypatch):
     with pytest.raises(ConfigError, match="unknown scheme 'https'"):
         files.at("https://bucket/run")
-    with pytest.raises(ConfigError, match="password"):
+    with pytest.raises(ConfigError, match="user name or password"):
         files.at("s3://user:secret/more@bucket/run")
     with pytest.raises(PolyfuseError, match="holds no run"):
         Run("s3://bucket/nothing")
