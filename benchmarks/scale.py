@@ -110,9 +110,9 @@ def measure(sizes: Iterable[int], folder: Path | None) -> None:
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix="scale-"))
         try:
             found["sizes"].append(measure_one(scratch, rows))
+            save(NAME, found)
         finally:
             shutil.rmtree(scratch)
-        save(NAME, found)
 
 
 def measure_one(folder: Path, rows: int) -> dict[str, Any]:
