@@ -7,11 +7,12 @@ from benchmarks.results import footer
 
 _EXPLAINED = """\
 One program each, in `benchmarks/reliability/programs/`, as its documentation has it; nothing is
-caught that the system does not catch itself. Ray Data: `read_parquet`, `map_batches`,
-`write_parquet`, once in its default mode (append), once with `mode=overwrite`, once with
-`CheckpointConfig`, once with `max_errored_blocks=-1` (drop; broken media only). datatrove: reader,
-step and `ParquetWriter` on its Ray executor, eight tasks. pq.write_table: a loop in one process.
-polyfuse: `polyfuse extract`, shards of 16, `max_error_rate` 0.5."""
+caught that the system does not catch itself. Ray Data: `read_parquet`, blocks of 16 rows (by itself
+it makes one of so few), `map_batches`, `write_parquet`, once in its default mode (append), once with
+`mode=overwrite`, once with `CheckpointConfig`, once with `max_errored_blocks=-1` (drop; broken media
+only). datatrove: reader, step and `ParquetWriter` on its Ray executor, eight tasks of three tables.
+pq.write_table: a loop in one process. polyfuse: `polyfuse extract`, shards of 16, `max_error_rate`
+0.5."""
 
 
 def page(results: Mapping[str, Any]) -> str:

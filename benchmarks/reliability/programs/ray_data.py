@@ -27,6 +27,8 @@ def described(batch: dict) -> dict:
     return {"id": batch["id"], "vector": [describe(path) for path in batch["path"]]}
 
 
-dataset = ray.data.read_parquet(table).map_batches(described, batch_size=16)
+# So small a source would become a single block, and that one task and one file at the end.
+blocks = ray.data.read_parquet(table).repartition(target_num_rows_per_block=16)
+dataset = blocks.map_batches(described, batch_size=16)
 mode = SaveMode.OVERWRITE if how == "overwrite" else SaveMode.APPEND
 dataset.write_parquet(output, mode=mode)
