@@ -19,10 +19,12 @@ def check_memory(config: RunConfig, identities: Mapping[str, Identity]) -> None:
     Raises:
         ConfigError: with the number, and the nearest rank or dimension that fits.
     """
-    from pipeline.fit.recipe import Training  # torch
-
     for model, own in config.models.items():
         asked = wanted(config, model)
+        if asked.objective is None:
+            continue  # no weights: as large as its inputs, and not worth importing torch for
+        from pipeline.fit.recipe import Training
+
         options = dataclasses.fields(fusion.options_type(own.name))
         if "classes" in {field.name for field in options}:
             continue
@@ -34,7 +36,7 @@ def check_memory(config: RunConfig, identities: Mapping[str, Identity]) -> None:
                 {name: identities[name].dim for name in asked.inputs},
                 memory=own.memory,
                 batch=Training(**asked.training).batch,
-                training=asked.objective is not None,
+                training=True,
                 **own.options,
             )
         except ValueError as err:

@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the marks before most others
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers, the tests that start Ray still come one after the other, in one of them."""
     for item in items:
