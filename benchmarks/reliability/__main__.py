@@ -62,9 +62,9 @@ def _rows(folder: Path, compared: list[System], kills: int, seed: int) -> Iterat
         row["corrupted"] = trial.corrupted(system, mixed, bad)
         print(system.name, row["corrupted"], flush=True)
         dice, left = random.Random(seed), kills if system.killed else 0
-        while left > 0:
+        while left > 0 and len(row["trials"]) < 2 * kills:  # one that had ended is none
             outcome = trial.killed(system, intact, dice)
-            left -= max(1, len(outcome.struck))
+            left -= len(outcome.struck)
             row["trials"].append(asdict(outcome))
             print(system.name, outcome, flush=True)
         yield row
