@@ -94,7 +94,7 @@ def _check_shard(run: Path, saved: SavedRun, standing: Standing, audit: Audit) -
 
 def _check_part(run: Path, part: PartFile) -> Iterator[str]:
     path = run / part.folder / part.name
-    if not path.exists():
+    if not path.is_file():
         yield f"{part.folder}/{part.name}: missing"
     elif files.sha256_of(path) != part.sha256:
         yield _damage(f"{part.folder}/{part.name}")

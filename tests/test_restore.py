@@ -21,6 +21,7 @@ from pipeline.ledger import Ledger
 from pipeline.models import OBJECTIVE, WEIGHTS
 from pipeline.restore import count
 from pipeline.run import Options, restore, run
+from pipeline.saved import load_saved
 from pipeline.verify import verify
 
 pytestmark = pytest.mark.ray
@@ -149,7 +150,7 @@ def test_a_model_trained_anew_takes_what_the_old_one_restored_with_it(done, tmp_
     config, copy = folder / "run.yaml", folder / "run"
     stray = copy / "restored/joint/title/part-0000000-0123456789abcdef.parquet"
     stray.write_bytes(b"")
-    assert stray in set(garbage.find(copy, Ledger(copy)))
+    assert stray in set(garbage.find(copy, Ledger(copy), load_saved(copy).config))
     run(configuration.load(config), Options(("fit", "fuse")))
     assert not stray.exists()
     assert len(list((copy / "restored").rglob("*.parquet"))) == 9

@@ -9,12 +9,14 @@ import torch
 from learned import write_data
 from safetensors.torch import load_file
 
+from encoders.base import Identity
 from pipeline.errors import PolyfuseError, Refused
 from pipeline.files import create
 from pipeline.fit.labels import Labels
 from pipeline.fit.recipe import Training
 from pipeline.fit.train import Task, train_model
 from pipeline.lease import Lease
+from pipeline.models import Record
 
 ROWS = 600
 TRAINING = Training(steps=120, evaluate=30, batch=64, learning_rate=0.01, warmup=5)
@@ -110,6 +112,8 @@ def test_the_same_task_gives_the_same_bytes_and_a_frozen_start_stays(tmp_path):
     first = train_model(task(tmp_path, data))
     (tmp_path / "models" / "m" / "checkpoint-d.safetensors").unlink()
     assert train_model(task(tmp_path, data)).files == first.files
+    identity = Identity("gmu", first.dim, "", {})
+    Record("gmu", {"a": 6, "b": 6}, {"dim": 16}, identity, first.files).write(tmp_path, "m")
     head = task(
         tmp_path, data, model="head", objective="classify", objective_options={"classes": 3},
         start="m", frozen=True,

@@ -92,7 +92,8 @@ def write_clip(path: Path, concept: Concept, rng: np.random.Generator, *, silent
     with _container(path) as container:
         video = container.add_stream("libx264", rate=rate)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.options = {"preset": "veryfast", "crf": "26", "threads": "1"}
+        # Its plain C: what it has for one processor may give other bytes on another, or each time.
+        video.options = {"preset": "veryfast", "crf": "26", "threads": "1", "x264-params": "asm=0"}
         video.codec_context.thread_count = 1
         _bit_exact(video)
         sound = None if silent else _add_sound(container, sound_format)
