@@ -138,6 +138,13 @@ def store(path: Any) -> Any:
     return path.fs
 
 
+def for_arrow(path: Path) -> Any:
+    """The same as pyarrow's own file systems are used."""
+    from pyarrow import fs
+
+    return fs.PyFileSystem(fs.FSSpecHandler(store(path)))
+
+
 def key(path: Any) -> str:
     """The path's name in it."""
     return path.path

@@ -49,7 +49,7 @@ def _together(task: Task, resources: Resources, what: str) -> Outcome:
         run_config=train.RunConfig(
             name="train",
             storage_path=bucket.key(scratch) if bucket.holds(scratch) else str(scratch),
-            storage_filesystem=bucket.store(scratch) if bucket.holds(scratch) else None,
+            storage_filesystem=bucket.for_arrow(scratch) if bucket.holds(scratch) else None,
             failure_config=train.FailureConfig(max_failures=_TRIES),
         ),
     )
