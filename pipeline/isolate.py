@@ -57,7 +57,7 @@ class Disposable:
         self._pipe: multiprocessing.connection.Connection | None = None
 
     def decode(self, raw: bytes, kind: str, frames: FramePolicy | None, sound: bool) -> Any:
-        """As `encoders.media.decode`; CRASH or TIMEOUT after `TRIES` tries."""
+        """As `encoders.media.decode`; CRASH, TIMEOUT or OOM after `TRIES` tries."""
         for attempt in range(1, TRIES + 1):
             self.attempts = attempt
             try:
@@ -73,9 +73,17 @@ class Disposable:
                         return answer
                     raise answer
             except (EOFError, OSError):
-                failure = MediaError(Reason.CRASH, "the decoder process died on this medium")
+                failure = self._ending()
             self.close()
         raise failure
+
+    def _ending(self) -> MediaError:
+        """What became of a child that is gone; nobody but the system kills it outright."""
+        if self._child:
+            self._child.join(self.limits.item_timeout)
+            if self._child.exitcode == -signal.SIGKILL:
+                return MediaError(Reason.OOM, "the system ended its decoder: memory was gone")
+        return MediaError(Reason.CRASH, "the decoder process died on this medium")
 
     def close(self) -> None:
         """End the child process."""

@@ -58,6 +58,15 @@ def test_a_crash_costs_two_tries_and_the_next_medium_decodes(tool):
     assert tool.decode(png(), "image", None, False).pixels.shape == (10, 10, 3)
 
 
+def test_a_decoder_that_the_system_kills_had_no_memory(tool):
+    with pytest.raises(MediaError, match="memory was gone") as caught:
+        tool.decode(
+            _Bad("__import__('os').kill(__import__('os').getpid(), 9)"), "image", None, False
+        )
+    assert caught.value.reason == Reason.OOM
+    assert tool.attempts == isolate.TRIES
+
+
 def test_a_hang_ends_at_the_deadline():
     tool = isolate.Disposable(Limits(item_timeout=1.0))
     tool.decode(png(), "image", None, False)  # the child is up

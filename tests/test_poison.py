@@ -9,6 +9,7 @@ import ray
 import yaml
 from corpus import part_bytes, write_corpus
 
+from chaos.notices import Notices
 from pipeline import config as configuration
 from pipeline.run import Options, run
 from pipeline.verify import verify
@@ -71,13 +72,31 @@ def finished(folder: Path, *, poisonous: bool) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """(a run that met poison, an undisturbed one)."""
+def poisoned(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A run that met poison, and the names that came up in its ledger meanwhile."""
     folder = tmp_path_factory.mktemp("poison")
-    return (
-        finished(folder / "poison", poisonous=True),
-        finished(folder / "calm", poisonous=False),
-    )
+    ledger = folder / "run" / "ledger" / "00000"
+    ledger.mkdir(parents=True)
+    notices = Notices([ledger])
+    run = finished(folder, poisonous=True)
+    names = notices.read()
+    notices.close()
+    return run, names
+
+
+@pytest.fixture(scope="module")
+def runs(poisoned, tmp_path_factory):
+    """(a run that met poison, an undisturbed one)."""
+    return poisoned[0], finished(tmp_path_factory.mktemp("calm"), poisonous=False)
+
+
+def test_poison_costs_its_shard_one_attempt(poisoned):
+    begun = {name for name in poisoned[1] if ".attempt-" in name}
+    photos = {(name[:7], name[-3:]) for name in begun if "extract.photo" in name}
+    shards = {shard for shard, _ in photos}
+    assert len(shards) == 3
+    assert photos == {(shard, number) for shard in shards for number in ("001", "002")}
+    assert {name[-3:] for name in begun if "extract.title" in name} == {"001"}
 
 
 def errors(run: Path) -> pd.DataFrame:
