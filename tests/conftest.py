@@ -10,14 +10,6 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the marks before most others
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, the tests that start Ray still come one after the other, in one of them."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Real media and weights; without them a test skips on a user's machine, and fails in CI."""
