@@ -105,6 +105,7 @@ def measure(kills: int, seed: int) -> dict[str, Any]:
     return about(NAME, "ray", "pyarrow", "faiss-cpu") | {
         "command": command,
         "load": os.getloadavg()[2],
+        "asked": kills,
         "minutes": (time.perf_counter() - started) / 60,
         "records": RECORDS,
         "workers": WORKERS,
@@ -311,6 +312,7 @@ def page(results: Mapping[str, Any]) -> str:
     """docs/results/kills.md."""
     killed = {what: list(stages.values()) for what, stages in results["killed"].items()}
     total = sum(map(sum, killed.values()))
+    early = f" Stopped before the {results['asked']} asked for." if total < results["asked"] else ""
     lines = [
         "# Kills: processes that die at random moments of real runs",
         "",
@@ -318,7 +320,7 @@ def page(results: Mapping[str, Any]) -> str:
         f"({results['records']} records, {results['workers']} workers), in {results['minutes']:.0f} "
         f"minutes (load {results['load']:.1f}): {len(results['problems'])} problems. In "
         f"{results['stalled']} starts Ray did not come up within its half minute on the busy "
-        "machine, and the command said so.",
+        f"machine, and the command said so.{early}",
         "",
         "A problem would be: a traceback; a command that hung, or did not outlive a worker or builder; "
         "a file that a reader finds and can't read, looked for after every command; at the end a "
