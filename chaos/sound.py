@@ -41,6 +41,21 @@ def _promised(run: Path) -> Iterator[tuple[Path, int]]:
                 yield version / name, wanted["bytes"]
 
 
+def published(run: Path) -> dict[str, bytes]:
+    """What a reader is shown: the parts that the snapshot names, ids and vectors of every index."""
+    snapshot = Snapshot.latest(run)
+    found = {
+        f"{folder}/{part.path.name}": files.read(part.path)
+        for folder in snapshot.folders()
+        for part in snapshot.parts(folder)
+    }
+    for name in manifests.names(run):
+        version = manifests.current(run / "index" / name)
+        for file in manifests.FILES if version else ():
+            found[f"{name}/{file}"] = files.read(version / file)
+    return found
+
+
 def contents(run: Path) -> dict[str, bytes]:
     """Every part, and of every index the ids and the vectors."""
     found = {

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from chaos import sound
 from chaos.in_process import without_ray
 from pipeline import Run, disk, files
 from pipeline import config as configuration
 from pipeline.run import Options, run
 from pipeline.status import read_status
 from pipeline.status import to_json as status_json
-from pipeline.store import Snapshot
 from pipeline.verify import verify
 
 ROWS = [
@@ -87,14 +87,14 @@ def _of_run(folder: Path) -> Iterator[Case]:
     run(config, Options())
     place = folder / "run"
     tree = {path: path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
-    parts, answers = _contents(place), {name: act(place) for name, act in READERS.items()}
+    parts, answers = sound.published(place), {name: act(place) for name, act in READERS.items()}
 
     def again(own: str) -> Callable[[], str]:
         """The mutated file itself may stay as it is: `run` does not read again what is done."""
 
         def act() -> str:
             run(config, Options())
-            now = _contents(place)
+            now = sound.published(place)
             same = {name: raw for name, raw in now.items() if name != own}
             return "same" if same == {n: r for n, r in parts.items() if n != own} else "other"
 
@@ -147,21 +147,6 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "search": _search,
     "export": _export,
 }
-
-
-def _contents(place: Path) -> dict[str, bytes]:
-    """All parts that the snapshot names, and the indexes."""
-    snapshot = Snapshot.latest(place)
-    found = {
-        f"{folder}/{part.path.name}": part.path.read_bytes()
-        for folder in snapshot.folders()
-        for part in snapshot.parts(folder)
-    }
-    for pointer in (place / "index").glob("*/current.json"):
-        version = pointer.parent / files.read_json(pointer)["version"]
-        for name in ("index.faiss", "rows.parquet"):
-            found[f"{pointer.parent.name}/{name}"] = (version / name).read_bytes()
-    return found
 
 
 def _writer(path: Path, raw: bytes) -> Callable[[], None]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.redact import without_users
 
-EXTRAS = {"s3": "s3", "gs": "gcs"}
+EXTRAS = {"s3": "s3", "gs": "gcs"}  # scheme -> the extra of ours that brings its package
 
 
 def path(uri: str) -> Path:

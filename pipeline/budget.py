@@ -64,7 +64,7 @@ class Budget:
 
     def _example(self, shard: int, unit: str) -> str:
         marker = self.ledger.latest(shard, unit)
-        part = marker.file("errors") if marker else None
+        part = marker.part("errors") if marker else None
         if part is None:
             return ""
         row = intact.read(self.ledger.run / part.folder / part.name).slice(0, 1).to_pylist()[0]

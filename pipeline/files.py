@@ -144,7 +144,14 @@ def read_all(paths: Sequence[Path]) -> list[bytes | None]:
     """The bytes of many files of one run; None for one that is not there."""
     if paths and bucket.holds(paths[0]):
         return bucket.get_all(paths)
-    return [path.read_bytes() if path.exists() else None for path in paths]
+    return [_bytes_or_none(path) for path in paths]
+
+
+def _bytes_or_none(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def names(folder: Path, prefix: str = "") -> list[str]:
@@ -294,6 +301,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256(bucket.get(path)).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def has_digest(path: Path, sha256: str | None) -> bool:
+    """Whether a file is there and has the bytes that were written."""
+    return path.is_file() and sha256_of(path) == sha256
 
 
 @contextlib.contextmanager

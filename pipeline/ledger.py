@@ -77,12 +77,16 @@ class Marker:
         Raises:
             PolyfuseError: it has none.
         """
-        for part in self.files:
-            if part.folder == folder:
-                return part
-        raise PolyfuseError(
-            f"the marker of {self.unit}, shard {self.shard}, names no part of {folder}"
-        )
+        part = self.part(folder)
+        if part is None:
+            raise PolyfuseError(
+                f"the marker of {self.unit}, shard {self.shard}, names no part of {folder}"
+            )
+        return part
+
+    def part(self, folder: str) -> PartFile | None:
+        """The same, or None where it has none."""
+        return next((part for part in self.files if part.folder == folder), None)
 
 
 def _deflate(text: str) -> str:
@@ -181,7 +185,8 @@ class Ledger:
 
     def forget(self, shard: int, unit: str) -> None:
         """Drop the markers of a unit that is no longer worth having."""
-        for revision in self._listed(shard, unit):
+        newest = self._newest(self._prefix(shard), f"{shard:07d}-{unit}-").get((shard, unit), -1)
+        for revision in range(newest + 1):
             files.remove(self._path(shard, unit, revision))
         self._seen.get(self._prefix(shard), {}).pop((shard, unit), None)
 
@@ -216,12 +221,6 @@ class Ledger:
             if self._path(*unit, revision).name.startswith(prefix):
                 newest[unit] = max(revision, newest.get(unit, 0))
         return newest
-
-    def _listed(self, shard: int, unit: str) -> list[int]:
-        """The revisions of one unit that a listing shows."""
-        names = files.names(self._prefix(shard), f"{shard:07d}-{unit}-")
-        matches = filter(None, map(_MARKER.fullmatch, names))
-        return [int(found["revision"]) for found in matches if found["unit"] == unit]
 
     def _prefix(self, shard: int) -> Path:
         return self.folder / f"{shard // _PREFIX:05d}"

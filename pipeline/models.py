@@ -224,7 +224,7 @@ class Record:
         from safetensors.torch import load  # torch
 
         path = folder / name
-        raw = path.read_bytes() if path.exists() else b""
+        raw = files.read_all([path])[0] or b""
         if hashlib.sha256(raw).hexdigest() != self.files.get(name):
             raise files.damaged(path, "its bytes are not those that were written", _DAMAGED)
         return load(raw)
@@ -234,7 +234,7 @@ class Record:
         return [
             name
             for name, digest in self.files.items()
-            if not (folder / name).exists() or files.sha256_of(folder / name) != digest
+            if not files.has_digest(folder / name, digest)
         ]
 
 

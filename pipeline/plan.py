@@ -132,8 +132,7 @@ class Plan:
     def damaged(self) -> Iterator[str]:
         """The files of the plan that are missing or hold other bytes than were written."""
         for name, digest in self.state.digests.items():
-            path = self.folder / name
-            if not path.exists() or files.sha256_of(path) != digest:
+            if not files.has_digest(self.folder / name, digest):
                 yield name
 
     @cached_property

@@ -31,9 +31,8 @@ class Standing:
             PolyfuseError: no marker names one.
         """
         for marker in self.markers.values():
-            for part in marker.files:
-                if part.folder == folder:
-                    return part
+            if part := marker.part(folder):
+                return part
         raise PolyfuseError(
             f"ledger: no marker of shard {self.shard.number} names a part of {folder}"
         )

@@ -213,7 +213,7 @@ def _check_model(run: Path, model: str, audit: Audit) -> Iterator[str]:
 
 
 def _read(run: Path, marker: Marker, folder: str) -> pa.Table | None:
-    for part in marker.files:
-        if part.folder == folder and (run / folder / part.name).exists():
-            return intact.read(run / folder / part.name)
-    return None
+    part = marker.part(folder)
+    if part is None or not (run / folder / part.name).exists():
+        return None
+    return intact.read(run / folder / part.name)

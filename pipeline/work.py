@@ -128,14 +128,20 @@ class Worker:
         """
         standing = Standing(done.shard, self.ledger.of_shard(done.shard.number))
         unit = next(records_units(standing, self.job.saved), None)
-        return self._records(unit, time.monotonic()) if unit else None
+        return self._records_from(standing.markers, unit, time.monotonic()) if unit else None
 
     def _records(self, unit: Unit, started: float) -> Marker:
+        markers = {}
+        for name in map(extract_unit, self.config.modalities):
+            marker = self.ledger.latest(unit.shard.number, name)
+            assert marker is not None, f"records before {name} is done"
+            markers[name] = marker
+        return self._records_from(markers, unit, started)
+
+    def _records_from(self, markers: Mapping[str, Marker], unit: Unit, started: float) -> Marker:
         states: dict[str, str] = {}
-        for modality in self.config.modalities:
-            marker = self.ledger.latest(unit.shard.number, extract_unit(modality))
-            assert marker is not None, f"records before {modality} is done"
-            states.update(marker.states)
+        for name in map(extract_unit, self.config.modalities):
+            states.update(markers[name].states)
         rows = self.source.read(unit.shard)
         table, errors, letters = records.derive(rows, self.schema, states)
         part = write_part(self.job.run, "records", unit.shard.number, table)

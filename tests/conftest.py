@@ -44,3 +44,11 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes], 
 
     run = tmp_path_factory.mktemp("media")
     return run, *write_media(run)
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """A path that nothing may create."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists(), "an attack succeeded"

@@ -18,8 +18,10 @@ import yaml
 from simulated_disk import Recording, Tree, recorded, write_tree
 
 from chaos.in_process import without_ray
+from chaos.sound import published
 from pipeline import config as configuration
 from pipeline import disk, files, lease
+from pipeline.index import manifests
 from pipeline.index.opening import open_index
 from pipeline.run import Options, run
 from pipeline.store import Snapshot
@@ -33,14 +35,14 @@ def source(folder: Path, rows: list[str]) -> None:
     (folder / "records.csv").write_text("\n".join(["sku,title,material", *rows]) + "\n")
 
 
-def command(folder: Path, dim: int = 16, **options) -> None:
+def command(folder: Path, dim: int = 16, output: str = "run", **options) -> None:
     config = {
         "source": {"path": "records.csv", "id": "sku"},
         "modalities": {
             name: {"kind": "text", "encoder": {"name": "hashed-ngrams", "dim": dim}}
             for name in ("title", "material")
         },
-        "output": "run",
+        "output": output,
         "shard": {"records": 16},
     }
     (folder / "run.yaml").write_text(yaml.safe_dump(config))
@@ -93,21 +95,6 @@ def a_process_that_died() -> Iterator[None]:
         yield
 
 
-def contents(run: Path) -> dict[str, bytes]:
-    """What a user has: all parts that the snapshot names, and the index of every feature."""
-    snapshot = Snapshot.latest(run)
-    found = {
-        f"{folder}/{part.path.name}": part.path.read_bytes()
-        for folder in snapshot.folders()
-        for part in snapshot.parts(folder)
-    }
-    for pointer in (run / "index").glob("*/current.json"):
-        version = pointer.parent / files.read_json(pointer)["version"]
-        for name in ("index.faiss", "rows.parquet"):
-            found[f"{pointer.parent.name}/{name}"] = (version / name).read_bytes()
-    return found
-
-
 def look(run: Path) -> None:
     """A reader at the moment of the crash: what is there is whole."""
     if (run / "snapshot.json").exists():
@@ -115,8 +102,8 @@ def look(run: Path) -> None:
         for folder in snapshot.folders():
             for part in snapshot.parts(folder):
                 assert files.sha256_of(part.path) == part.sha256, part.path
-    for pointer in (run / "index").glob("*/current.json"):
-        opened = open_index(run, pointer.parent.name, full=True)
+    for name in manifests.names(run):
+        opened = open_index(run, name, full=True)
         for part in opened.snapshot.parts(opened.manifest.folder):
             assert files.sha256_of(part.path) == part.sha256, part.path
 
@@ -149,7 +136,7 @@ def test_a_crash_at_any_moment_is_as_if_it_had_not_been(name, folder, monkeypatc
         before(folder)
         with recorded(place) as recording:
             act(folder)
-    calm = contents(place)
+    calm = published(place)
     monkeypatch.setattr(disk, "sync", lambda path: None)  # what follows is never played back
     points, seen = 0, set()
     for tree in moments(recording):
@@ -161,7 +148,7 @@ def test_a_crash_at_any_moment_is_as_if_it_had_not_been(name, folder, monkeypatc
         write_tree(place, tree)
         look(place)
         act(folder)
-        assert contents(place) == calm
+        assert published(place) == calm
         audit = verify(place)
         assert (audit.problems, audit.garbage, audit.pending) == ([], [], 0)
         assert not list(place.rglob(f"{files.TEMPORARY}*"))

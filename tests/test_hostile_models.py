@@ -5,15 +5,14 @@ Every attack writes the same canary when it succeeds.
 
 import contextlib
 import json
-import os
 import pickle
 import struct
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from canaries import Touch
 from safetensors.torch import save_file
 
 import encoders
@@ -31,24 +30,6 @@ EvilConfig = BertConfig
 EvilTokenizer = BertTokenizer
 EvilProcessor = ViTImageProcessor
 """
-
-
-class Touch:
-    """A pickle of it runs a command when it is opened."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self):
-        return (os.system, (f"touch {self.canary}",))
-
-
-@pytest.fixture
-def canary(tmp_path):
-    """A path that nothing may create."""
-    path = tmp_path / "canary"
-    yield path
-    assert not path.exists(), "an attack succeeded"
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 import csv
 import io
 import json
-import os
 import pickle
 import resource
 import tarfile
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from canaries import Touch
 
 from chaos.in_process import without_ray
 from pipeline import config as configuration
@@ -22,23 +21,6 @@ from pipeline.saved import load_saved
 from pipeline.sources import SourceSpec, open_source, parquet
 from pipeline.sources.base import Limit
 from pipeline.verify import verify
-
-
-class Touch:
-    """A pickle of it runs a command when it is opened."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self):
-        return (os.system, (f"touch {self.canary}",))
-
-
-@pytest.fixture
-def canary(tmp_path):
-    path = tmp_path / "canary"
-    yield path
-    assert not path.exists(), "an attack succeeded"
 
 
 def finished(folder, name, column="text", kind="text", **settings):

@@ -1,9 +1,9 @@
 """SIGKILL at random moments of real runs: rerunning gives the bytes of an undisturbed run."""
 
 import pytest
-from in_process import without_ray
 
 from chaos import kills, sound
+from chaos.in_process import without_ray
 from pipeline import config as configuration
 from pipeline.run import run
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import yaml
 from corpus import part_bytes
-from in_process import without_ray
 from PIL import Image
 
 from chaos import namespaces
+from chaos.in_process import without_ray
 from chaos.ray_hosts import RayHosts
 from pipeline import config as configuration
 from pipeline.ledger import Ledger

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from corpus import part_bytes, write_corpus
-from in_process import without_ray
 from object_store import Faults, Store, serving
 
+from chaos.in_process import without_ray
 from pipeline import Run, files
 from pipeline import config as configuration
 from pipeline.errors import ConfigError, PolyfuseError, Refused

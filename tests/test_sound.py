@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from in_process import without_ray
 
 from chaos import kills, sound
+from chaos.in_process import without_ray
 from chaos.notices import OPENED, Notices
 from pipeline import config as configuration
 from pipeline.run import run

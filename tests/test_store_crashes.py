@@ -11,15 +11,11 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 import pytest
-import yaml
-from in_process import without_ray
-from test_crashes import EDITED, ROWS, a_process_that_died, source
+from test_crashes import EDITED, ROWS, a_process_that_died, command, look, source
 
+from chaos.in_process import without_ray
+from chaos.sound import published
 from pipeline import bucket, files
-from pipeline import config as configuration
-from pipeline.index.opening import open_index
-from pipeline.run import Options, run
-from pipeline.store import Snapshot
 from pipeline.verify import verify
 
 Objects = dict[str, bytes]
@@ -81,59 +77,14 @@ def listings_of(then: Objects) -> Iterator[None]:
         yield
 
 
-def command(folder: Path, **options) -> None:
-    config = {
-        "source": {"path": "records.csv", "id": "sku"},
-        "modalities": {
-            name: {"kind": "text", "encoder": {"name": "hashed-ngrams", "dim": 16}}
-            for name in ("title", "material")
-        },
-        "output": RUN,
-        "shard": {"records": 16},
-    }
-    (folder / "run.yaml").write_text(yaml.safe_dump(config))
-    with without_ray():
-        run(configuration.parse(config, folder), Options(**options))
-
-
 def first(folder: Path) -> None:
     source(folder, ROWS)
-    command(folder)
+    command(folder, output=RUN)
 
 
 def edited(folder: Path) -> None:
     source(folder, EDITED)
-    command(folder, update=True)
-
-
-def contents() -> Objects:
-    """What a user has: all parts that the snapshot names, and the rows of every index."""
-    place = files.at(RUN)
-    snapshot = Snapshot.latest(place)
-    found = {
-        f"{folder}/{part.path.name}": files.read(part.path)
-        for folder in snapshot.folders()
-        for part in snapshot.parts(folder)
-    }
-    for name in ("title", "material", "concat"):
-        pointer = place / "index" / name / "current.json"
-        version = pointer.parent / files.read_json(pointer)["version"]
-        for file in ("index.faiss", "rows.parquet"):
-            found[f"{name}/{file}"] = files.read(version / file)
-    return found
-
-
-def look() -> None:
-    """A reader at the moment of the crash: what is there is whole."""
-    place = files.at(RUN)
-    if (place / "snapshot.json").exists():
-        snapshot = Snapshot.latest(place)
-        for folder in snapshot.folders():
-            for part in snapshot.parts(folder):
-                assert files.sha256_of(part.path) == part.sha256
-    for name in ("title", "material", "concat"):
-        if (place / "index" / name / "current.json").exists():
-            open_index(place, name, full=True)
+    command(folder, output=RUN, update=True)
 
 
 @pytest.fixture
@@ -153,16 +104,17 @@ def test_a_crash_at_any_request_is_as_if_it_had_not_been(tmp_path, empty, before
             before(tmp_path)
         with recorded() as states:
             act(tmp_path)
-    calm = contents()
+    calm = published(files.at(RUN))
+    assert {f"{name}/index.faiss" for name in ("title", "material", "concat")} <= calm.keys()
     points = 0
     for moment, then in enumerate(states):
         for lag in LAGS[: 1 + 2 * (moment % 6 == 0)]:
             points += 1
             restore(then)
-            look()
+            look(files.at(RUN))
             with listings_of(states[max(0, moment - lag)]) if lag else without_ray():
                 act(tmp_path)
-            assert contents() == calm
+            assert published(files.at(RUN)) == calm
         act(tmp_path)  # with listings that tell the truth again
         audit = verify(files.at(RUN))
         assert (audit.problems, audit.garbage, audit.pending) == ([], [], 0)

@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 from encoders.media.errors import MediaError, Reason
 from encoders.media.limits import Limits
+from pipeline.bucket import EXTRAS
 from pipeline.redact import redacted
 from pipeline.sources import web
 from pipeline.sources.base import Member
 
-EXTRAS = {"s3": "s3", "gs": "gcs"}
 REMOTE = ("s3", "gs", "https")
 _SHOWN = 200
 
