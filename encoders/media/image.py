@@ -7,7 +7,8 @@ other rarely wanted readers stay closed. What is decided here, and where Pillow 
 - EXIF orientation is applied; an unreadable EXIF block is no orientation, not an error;
 - transparency is composited on white;
 - an embedded ICC profile is left alone: pixels are taken as sRGB (LAB is converted, by littlecms);
-- deep samples are scaled to 8 bits, never clipped: see `_grey8`.
+- deep samples are scaled to 8 bits, never clipped: see `_grey8`;
+- a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, where that is as much as is asked for.
 
 `limits.pixels` is checked from the header, before anything is decoded. Pillow's own cap stays as a
 second wall, for pictures inside pictures: it refuses above twice Image.MAX_IMAGE_PIXELS
@@ -50,8 +51,13 @@ _UPRIGHT = {
 }
 
 
-def decode_image(raw: bytes, limits: Limits) -> Image:
+def decode_image(raw: bytes, limits: Limits, least_side: int | None = None) -> Image:
     """Decode one picture.
+
+    Args:
+        raw: the encoded file.
+        limits: `pixels` is held against the picture's own size.
+        least_side: what no side needs to be longer than; None wants the picture at its own size.
 
     Raises:
         MediaError: BOMB, UNSUPPORTED, BAD_FORMAT or DECODE_ERROR. Other exceptions of Pillow pass
@@ -62,6 +68,8 @@ def decode_image(raw: bytes, limits: Limits) -> Image:
     try:
         with pillow.open(io.BytesIO(raw), formats=FORMATS) as picture:
             _check_size(picture.width, picture.height, limits)
+            if least_side is not None:
+                picture.draft(None, (least_side, least_side))
             picture.load()
             return Image(np.array(_upright(_rgb8(picture), picture)))
     except UnidentifiedImageError as err:
