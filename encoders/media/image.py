@@ -36,6 +36,7 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000"),
     *("ICO", "PSD", "QOI", "PPM", "TGA"),
 )
+_BAND = 2**18  # bytes; stays in the cache
 _WALL = threading.Lock()  # on Pillow's cap
 _EXPECTED = "a picture: " + ", ".join(FORMATS)
 
@@ -71,7 +72,7 @@ def decode_image(raw: bytes, limits: Limits, least_side: int | None = None) -> I
             if least_side is not None:
                 picture.draft(None, (least_side, least_side))
             picture.load()
-            return Image(np.array(_upright(_rgb8(picture), picture)))
+            return Image(_pixels(_upright(_rgb8(picture), picture)))
     except UnidentifiedImageError as err:
         raise unreadable(raw, "picture", _EXPECTED) from err
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as err:
@@ -124,6 +125,21 @@ def _bomb(width: int, height: int, limits: Limits) -> MediaError:
         f"{width} x {height} = {width * height} pixels; limits.pixels is {limits.pixels}: "
         "raise it if you trust this source",
     )
+
+
+def _pixels(rgb: pillow.Image) -> np.ndarray:
+    """(H, W, 3) uint8, a copy.
+
+    Taken in bands: Pillow gives pixels as `bytes`, pieced together, and each copy of a large
+    picture costs more in fresh memory than its JPEG costs in decoding.
+    """
+    width, height = rgb.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND // (3 * width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _rgb8(picture: pillow.Image) -> pillow.Image:
