@@ -26,6 +26,7 @@ from pipeline.plan import Plan
 from pipeline.run import Options, run, source_spec
 from pipeline.search.query import QueryEncoder
 from pipeline.sources import open_source
+from pipeline.stopwatch import Stopwatch
 
 CLOSE = 0.995
 SIZES = {
@@ -264,8 +265,8 @@ def test_records_retries_probes_and_queries_are_decoded_alike(tmp_path, photos):
     (shard,) = Plan.open(tmp_path / "run/plan").shards()
     tool = decoder(2, Limits())
     try:
-        built = {"photo": network}
-        (column,), _ = extract(source.read(shard, ["photo"]), source, config, "photo", built, tool)
+        rows, built = source.read(shard, ["photo"]), {"photo": network}
+        (column,), _ = extract(rows, source, config, "photo", built, tool, Stopwatch("read"))
     finally:
         tool.close()
     again = np.stack(column.table()["vector"].to_numpy())
