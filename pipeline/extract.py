@@ -82,9 +82,8 @@ class Column:
         self.ids: list[str] = []
         self.states: list[str] = []
         self.vectors: dict[int, np.ndarray] = {}
-        self._pending: list[
-            tuple[int, str, list[Any] | None]
-        ] = []  # row, uri, items or an empty slot
+        # Row, uri, and what the encoder made of its items, or an empty slot: [None].
+        self._pending: list[tuple[int, str, list[Prepared | None]]] = []
 
     def skip(self, record_id: str, state: str) -> None:
         """A row without an item: absent or filtered. It takes no slot."""
@@ -108,22 +107,22 @@ class Column:
         self._take(record_id, VECTOR, uri, items)
 
     def _take(self, record_id: str, state: str, uri: str, items: list[Any] | None) -> None:
-        self._pending.append((len(self.ids), uri, items))
+        row = len(self.ids)
         self.ids.append(record_id)
         self.states.append(state)
+        # Prepared at once: a window of decoded pictures or videos would take gigabytes.
+        self._pending.append((row, uri, self._prepare(row, uri, items)))
         if len(self._pending) >= self.window:
             self.flush()
 
     def flush(self) -> None:
-        """Prepare and encode what has gathered."""
-        self.watch.to("prepare")
-        slots = [self._prepare(row, uri, items) for row, uri, items in self._pending]
-        flat = [item for slot in slots for item in slot]
+        """Encode what has gathered."""
+        flat = [item for _, _, slot in self._pending for item in slot]
         if any(item is not None for item in flat):
             self.watch.to("encode")
             matrix, failed = _encode(self.encoder, flat)
             start = 0
-            for (row, uri, _), slot in zip(self._pending, slots, strict=True):
+            for row, uri, slot in self._pending:
                 rows = slice(start, start + len(slot))
                 start += len(slot)
                 if slot[0] is not None:
@@ -134,6 +133,7 @@ class Column:
     def _prepare(self, row: int, uri: str, items: list[Any] | None) -> list[Prepared | None]:
         if items is None:
             return [None]
+        self.watch.to("prepare")
         try:
             return list(self.encoder.prepare(items))
         except MediaError as error:

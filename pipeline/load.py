@@ -80,9 +80,8 @@ class Loader:
 
     def _video(self, raw: bytes) -> dict[str, "list[Any] | MediaError"]:
         policy, sound = self.modality.frame_policy, bool(self.modality.sound)
-        side = self.least_side
         try:
-            video = self.decoder.decode(raw, "video", policy, sound, side)
+            video = self.decoder.decode(raw, "video", policy, sound)
             return {"frames": list(video.frames), "sound": _present(video.sound)}
         except MediaError as error:
             if not sound or error.reason in _HOPELESS:
@@ -90,7 +89,7 @@ class Loader:
         # One decode serves both; when it fails, a broken sound track must not cost the pictures.
         return {
             "frames": self._part(
-                lambda: list(self.decoder.decode(raw, "video", policy, False, side).frames)
+                lambda: list(self.decoder.decode(raw, "video", policy, False).frames)
             ),
             "sound": self._part(
                 lambda: _present(self.decoder.decode(raw, "video", None, True).sound)

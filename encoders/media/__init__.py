@@ -37,7 +37,7 @@ def decode(
         limits: caps, checked before and during the work. `item_timeout` is the caller's to enforce.
         frames: video only: which pictures; None wants none.
         sound: video only: whether the sound track is wanted.
-        least_side: pictures and frames may come smaller than they are, where that is cheaper, but
+        least_side: image only: a picture may come smaller than it is, where that is cheaper, but
             with no side shorter than this; None wants every pixel. `limits` are about what the file
             holds, whatever comes out.
 

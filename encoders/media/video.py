@@ -7,7 +7,9 @@ tone-mapped, non-square pixels stay as stored.
 
 Pictures keep their native size as long as all of one video fit in 256 MiB together (40 of 1080p);
 otherwise all are shrunk by one factor, by area averaging, until they fit: the width and the height
-are multiplied by sqrt(256 MiB / native bytes) and rounded down.
+are multiplied by sqrt(256 MiB / native bytes) and rounded down. They are not shrunk to what a model
+wants: swscale takes several times longer to shrink a frame than to convert it whole, and its small
+pictures moved vectors further than encoders' own resizing may (cosine 0.988 against 0.995).
 """
 
 from math import sqrt

@@ -157,12 +157,7 @@ class QueryEncoder:
             if not whole:
                 return {features[0].stream: [decode(raw, kind, limits, least_side=side)]}
             video = decode(
-                raw,
-                kind,
-                limits,
-                frames=modality.frame_policy,
-                sound=bool(modality.sound),
-                least_side=side,
+                raw, kind, limits, frames=modality.frame_policy, sound=bool(modality.sound)
             )
             assert isinstance(video, Video)
             return {"frames": list(video.frames), "sound": [video.sound] if video.sound else []}
