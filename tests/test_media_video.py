@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from encoders.media import FramePolicy, Limits, MediaError, Reason, Video, decode
+from encoders.media.container import StreamDecoder, open_container
 from encoders.media.frames import target_times
 from encoders.media.video import KEPT_BYTES
 
@@ -177,6 +178,26 @@ def test_false_keyframe_marks_change_nothing(folder, name):
     assert lying.times == honest.times
     for one, other in zip(lying.frames, honest.frames, strict=True):
         np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def test_what_no_frame_needs_is_left_out_and_changes_no_other(folder):
+    raw = (folder / "files/bbb_800x640_768kbps_30fps_avc_pyramid_3b.mp4").read_bytes()
+
+    def frames(wanted):
+        with open_container(raw, LIMITS) as container:
+            decoder = StreamDecoder(container, container.streams.video[0], LIMITS)
+            for packet in container.demux(video=0):
+                needed = not packet.size or wanted(packet.pts)
+                for frame in decoder.decode(packet, needed=needed):
+                    yield frame.pts, frame.to_ndarray()
+
+    everything = dict(frames(lambda pts: True))
+    chosen = set(sorted(everything)[::17])
+    found = dict(frames(chosen.__contains__))
+    assert chosen <= set(found)
+    assert len(found) < 0.6 * len(everything)
+    for pts, frame in found.items():
+        np.testing.assert_array_equal(frame, everything[pts])
 
 
 @pytest.mark.parametrize(

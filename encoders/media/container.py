@@ -126,6 +126,7 @@ class StreamDecoder:
         self._what = f"{stream.type} ({stream.codec_context.codec.canonical_name})"
         self._tolerant = is_self_framing(container)
         self._seen_frames = False
+        self._skipping = False
         self._failure: av.error.FFmpegError | None = None
         stream.codec_context.options = {
             "max_pixels": str(limits.pixels),
@@ -134,14 +135,22 @@ class StreamDecoder:
         stream.codec_context.thread_count = 1  # before the codec opens
         stream.codec_context.thread_type = "NONE"
 
-    def decode(self, packet: Any) -> list[Any]:
+    def decode(self, packet: Any, *, needed: bool = True) -> list[Any]:
         """The frames that this packet completes.
+
+        Args:
+            packet: the next one of the stream.
+            needed: whether its own frame is wanted. Otherwise it may be left out, if no other frame
+                is predicted from it.
 
         Raises:
             MediaError: DECODE_ERROR.
         """
         if packet.is_corrupt and not self._tolerant:
             raise MediaError(Reason.DECODE_ERROR, f"{self._what}: a packet is cut off or damaged")
+        if needed == self._skipping:
+            self._skipping = not needed
+            self.stream.codec_context.skip_frame = "NONREF" if self._skipping else "DEFAULT"
         try:
             frames = packet.decode()
         except av.error.FFmpegError as err:
