@@ -16,10 +16,11 @@ from encoders import precision
 from encoders.agreement import least_cosine
 from pipeline import cluster, probe
 from pipeline import config as configuration
+from pipeline.describe import describe, source_spec
 from pipeline.errors import ConfigError, Refused
 from pipeline.place import settle, unsettled
 from pipeline.plan import make_plan
-from pipeline.run import Options, describe, run, source_spec
+from pipeline.run import Options, run
 from pipeline.saved import Setting, load_saved
 from pipeline.sources import open_source
 
@@ -99,7 +100,8 @@ def test_half_precision_is_chosen_by_what_real_items_give(tiny, tmp_path, monkey
     assert record["hardware"] == "bf16"
     assert record["probes"] == precision.PROBES
     assert 0.99 < record["least_cosine"] < 1.0  # it was computed in bf16: not equal, and close
-    assert chosen == ("bf16" if record["least_cosine"] >= precision.COSINE else "fp32")
+    kept = record["least_cosine"] >= precision.COSINE and record["recall"] >= precision.RECALL
+    assert chosen == ("bf16" if kept else "fp32")
     assert record["precision"] == chosen
 
 
