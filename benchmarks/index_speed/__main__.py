@@ -15,7 +15,6 @@ from benchmarks.index_speed.page import page
 from benchmarks.index_speed.systems import PEERS, SYSTEMS, Place, System, place
 
 NAME = "index_speed"
-SECONDS = 5.0  # of asking, each time
 
 
 def main() -> None:
@@ -24,6 +23,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=sets.METRICS, default=list(sets.METRICS))
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the clustered set")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of asking, each time")
     parser.add_argument("--systems", nargs="+", default=[system.name for system in SYSTEMS])
     parser.add_argument("--rebuild", action="store_true", help="also indexes that are there")
     given = parser.parse_args()
@@ -37,7 +37,7 @@ def main() -> None:
         found |= {"about": _about(), "sets": found.get("sets", {})}
         for name in given.sets:
             where = place(name, given.rows, data, given.folder.resolve())
-            found["sets"][where.vectors.parent.name] = _measure(where, chosen, given) 
+            found["sets"][where.vectors.parent.name] = _measure(where, chosen, given)
             results.save(NAME, found)
     results.write_page(NAME, page)
 
@@ -59,10 +59,10 @@ def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) 
     asked: dict[str, list[dict[str, Any]]] = {}
     for _ in range(given.rounds):  # in turns: what else the machine does hits all of them
         for system, row in zip(chosen, rows, strict=True):
-            single = where.ask(system, 1, "single", row["effort"], SECONDS)
+            single = where.ask(system, 1, "single", row["effort"], given.seconds)
             asked.setdefault(f"single {system.name}", []).append(single)
             if system.batch:
-                batch = where.ask(system, threads, "batch", row["effort"], SECONDS)
+                batch = where.ask(system, threads, "batch", row["effort"], given.seconds)
                 asked.setdefault(f"batch {system.name}", []).append(batch)
         loads.append(os.getloadavg()[0])
         print(f"load {loads[-1]:.1f}", flush=True)
@@ -70,7 +70,13 @@ def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) 
         for way in ("single", "batch"):
             if f"{way} {row['name']}" in asked:
                 row[way] = _summary(asked[f"{way} {row['name']}"])
-    return {"metric": where.metric, "threads": threads, "load": loads, "rounds": given.rounds, "rows": rows}
+    return {
+        "metric": where.metric,
+        "threads": threads,
+        "load": loads,
+        "rounds": given.rounds,
+        "rows": rows,
+    }
 
 
 def _built(where: Place, system: System, threads: int, again: bool) -> dict[str, Any] | None:
@@ -82,7 +88,9 @@ def _built(where: Place, system: System, threads: int, again: bool) -> dict[str,
     if again or not note.exists():
         shutil.rmtree(own, ignore_errors=True)
         where.ask(system, threads, "prepare")
-        note.write_text(json.dumps(where.ask(system, threads, "build") | {"load": os.getloadavg()[0]}))
+        note.write_text(
+            json.dumps(where.ask(system, threads, "build") | {"load": os.getloadavg()[0]})
+        )
     return json.loads(note.read_text())
 
 

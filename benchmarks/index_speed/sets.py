@@ -76,14 +76,19 @@ def _tenth(base: np.ndarray, queries: np.ndarray) -> np.ndarray:
         lengths = (block**2).sum(axis=1)
         for first in range(0, len(queries), 1000):
             rows = slice(first, first + 1000)
-            distance = lengths - 2 * (queries[rows] @ block.T)  # without |q|^2, which moves no order
+            distance = lengths - 2 * (
+                queries[rows] @ block.T
+            )  # without |q|^2, which moves no order
             found = np.argpartition(distance, 2 * K, axis=1)[:, : 2 * K]
             both = np.hstack([best[rows], np.take_along_axis(distance, found, axis=1)])
             ids = np.hstack([near[rows], start + found])
             kept = np.argpartition(both, 2 * K, axis=1)[:, : 2 * K]
             best[rows] = np.take_along_axis(both, kept, axis=1)
             near[rows] = np.take_along_axis(ids, kept, axis=1)
-    exact = [((base[ids] - q.astype(np.float64)) ** 2).sum(1) for ids, q in zip(near, queries, strict=True)]
+    exact = [
+        ((base[ids] - q.astype(np.float64)) ** 2).sum(1)
+        for ids, q in zip(near, queries, strict=True)
+    ]
     return np.sort(np.array(exact), axis=1)[:, K - 1]
 
 

@@ -204,7 +204,9 @@ class Rows:
 
     def _read_group(self, group: int) -> tuple[pa.Array, pa.Array | None]:
         """record_id and metadata of a row group."""
-        wanted = [name for name in ("record_id", "metadata") if name in self._file.schema_arrow.names]
+        wanted = [
+            name for name in ("record_id", "metadata") if name in self._file.schema_arrow.names
+        ]
         with intact.sound(self.path):
             table = self._file.read_row_group(group, columns=wanted).combine_chunks()
         arrays = [table[name].chunk(0) for name in wanted]

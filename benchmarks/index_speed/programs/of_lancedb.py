@@ -5,6 +5,7 @@ Threads are limited by the environment that `systems` gives the process.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +46,7 @@ class System:
         wanted = self.look(wanted.distance_type(self.metric).select(["id", "_distance"]), effort)
         return wanted.to_arrow()
 
-    def look(self, query, effort: int):
+    def look(self, query: Any, effort: int) -> Any:
         return query.nprobes(self.PARTITIONS).refine_factor(effort)
 
     def rows(self, found: pa.Table) -> np.ndarray:
@@ -62,7 +63,7 @@ class Whole(System):
 
     INDEX = IvfFlat
 
-    def look(self, query, effort: int):
+    def look(self, query: Any, effort: int) -> Any:
         return query.nprobes(effort)
 
     def settings(self) -> str:
@@ -75,7 +76,7 @@ class Graph(System):
     LEAST = 20
     INDEX = HnswSq
 
-    def look(self, query, effort: int):
+    def look(self, query: Any, effort: int) -> Any:
         return query.nprobes(self.PARTITIONS).refine_factor(2).ef(effort)
 
     def settings(self) -> str:

@@ -3,7 +3,6 @@
 It takes no effort: the settings are those that the index found by itself when it was built.
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pyarrow as pa
 
 from pipeline import Run, schemas
 from pipeline.config import RunConfig
-from pipeline.index import manifests
 from pipeline.index.build import build_index
 from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.search.searcher import Searcher
@@ -52,7 +50,10 @@ class System:
             ids = pa.array([f"r{i:09d}" for i in range(start, start + len(block))])
             there = np.ones(len(block), bool)
             tables = {
-                f"features/{NAME}": {"record_id": ids, "vector": schemas.vectors_array(block, there)},
+                f"features/{NAME}": {
+                    "record_id": ids,
+                    "vector": schemas.vectors_array(block, there),
+                },
                 "records": {
                     "record_id": ids,
                     "outcome": pa.array(["ok"] * len(block)),
