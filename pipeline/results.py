@@ -5,7 +5,9 @@ nothing under a reader. Light: FAISS and torch are imported by the first search.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,18 +86,22 @@ class Run:
         known = [*self.feature_names, *self.model_names]
         name = self._known(name, known)
         parts = self._parts(f"features/{name}" if name in self.feature_names else f"fused/{name}")
-        ids: list[np.ndarray] = []
-        matrix, start = np.empty((0, 0), np.float32), 0
-        for part in parts:
+        starts = np.cumsum([0, *(part.rows for part in parts)])
+        with intact.opened(parts[0].path) as file:
+            dim = schemas.dim_of(file.schema_arrow.field("vector").type)
+        matrix = np.empty((starts[-1], dim), np.float32)
+
+        def fill(part: Part, start: int) -> np.ndarray:
             table = intact.read(part.path, ["record_id", "vector"], rows=part.rows)
             block, valid = schemas.matrix_of(table["vector"])
-            if not matrix.size:  # one allocation: a list of blocks would need it all twice
-                matrix = np.empty((sum(p.rows for p in parts), block.shape[1]), np.float32)
             rows = matrix[start : start + len(block)]
             rows[:] = block
             rows[~valid] = np.nan
-            ids.append(table["record_id"].to_numpy())
-            start += len(block)
+            return table["record_id"].to_numpy()
+
+        # Arrow decodes one column on one core, and leaves the others to us. A part per core is in memory.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            ids = list(pool.map(fill, parts, starts))
         return np.concatenate(ids), matrix
 
     def indexes(self) -> list[dict[str, Any]]:

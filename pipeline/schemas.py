@@ -25,6 +25,11 @@ def vector_type(dim: int, pool: str = "mean") -> pa.DataType:
     return pa.list_(fixed) if pool == "sequence" else fixed
 
 
+def dim_of(kind: pa.DataType) -> int:
+    """D of a `vector_type`."""
+    return (kind if pa.types.is_fixed_size_list(kind) else kind.value_type).list_size
+
+
 def features(dim: int, pool: str = "mean") -> pa.Schema:
     """record_id and one nullable vector."""
     return pa.schema([("record_id", pa.string()), ("vector", vector_type(dim, pool))])
@@ -72,9 +77,10 @@ def vectors_array(matrix: np.ndarray, valid: np.ndarray) -> pa.Array:
     The slots behind nulls are zero, so that equal content is equal bytes.
     """
     count, dim = matrix.shape
-    clean = np.where(valid[:, None], matrix, np.float32(0)).astype(np.float32, copy=False)
-    flat = pa.array(clean.reshape(-1))
-    mask = None if valid.all() else pa.array(~valid)
+    whole = bool(valid.all())
+    clean = matrix if whole else np.where(valid[:, None], matrix, np.float32(0))
+    flat = pa.array(clean.astype(np.float32, copy=False).reshape(-1))
+    mask = None if whole else pa.array(~valid)
     return (
         pa.FixedSizeListArray.from_arrays(flat, dim, mask=mask)
         if count
@@ -100,10 +106,7 @@ def matrix_of(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndarra
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_fixed_size_list(array.type):
-        dim = array.type.list_size
-        valid = np.asarray(array.is_valid())
-        values = array.values.slice(array.offset * dim, len(array) * dim)
-        matrix = values.to_numpy(zero_copy_only=False).reshape(-1, dim)
+        valid, matrix = np.asarray(array.is_valid()), _numbers(array)
         return (matrix if valid.all() else np.where(valid[:, None], matrix, np.float32(0))), valid
     dim = array.type.value_type.list_size
     lengths = np.asarray(array.value_lengths().fill_null(0))
@@ -112,3 +115,13 @@ def matrix_of(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndarra
     sums = np.zeros((len(array), dim), np.float64)
     np.add.at(sums, np.repeat(np.arange(len(array)), lengths), rows)
     return (sums / np.maximum(lengths, 1)[:, None]).astype(np.float32), valid
+
+
+def _numbers(array: pa.FixedSizeListArray) -> np.ndarray:
+    """(N, D) as they lie in memory, without a copy; those of null rows mean nothing."""
+    dim, values = array.type.list_size, array.values
+    if not len(array):
+        return np.empty((0, dim), np.float32)
+    start = values.offset + array.offset * dim
+    numbers = np.frombuffer(values.buffers()[1], values.type.to_pandas_dtype())
+    return numbers[start : start + len(array) * dim].reshape(-1, dim)

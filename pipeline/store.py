@@ -8,6 +8,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +81,7 @@ def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile
     return PartFile(folder, name, table.num_rows, digest, len(data))
 
 
+@lru_cache
 def _leaves(schema: pa.Schema) -> list[str]:
     parquet = pq.ParquetFile(io.BytesIO(_empty(schema))).schema
     return [parquet.column(i).path for i in range(len(parquet))]

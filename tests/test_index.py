@@ -126,7 +126,7 @@ def test_recall_on_real_pixels(data, tmp_path):
     opened = open_index(tmp_path, "v")
     assert opened.manifest.type == "HNSW32"
     assert opened.manifest.recall["value"] >= 0.99
-    assert opened.manifest.recall["queries"] == 256
+    assert opened.manifest.recall["queries"] == 595  # a twentieth
     queries = vectors[11_900:]
     scores, _ = opened.engine.search(queries, 10)
     assert recall(scores, kth_best(vectors[:11_900], queries, 10, "l2")) >= 0.98

@@ -179,14 +179,15 @@ def test_other_metrics_score_higher_for_nearer(tmp_path, metric):
         Searcher(tmp_path, "a").search({"a": query}, weights={"a": -1})
 
 
-def test_many_vectors_at_once_equal_one_by_one(stored):
+@pytest.mark.parametrize("where", [None, "price < 0.5", "price < 0.001"])
+def test_many_vectors_at_once_equal_one_by_one(stored, where):
     run, _, _ = stored
     searcher = Searcher(run, "a")
     queries = np.random.default_rng(4).normal(size=(20, 8)).astype("f4")
-    ids, scores = searcher.search_many(queries, k=7, where="price < 0.5")
-    assert scores.shape == (20, 7)
+    ids, scores = searcher.search_many(queries, k=7, where=where)
+    assert scores.shape == (20, len(ids[0]))
     for i, query in enumerate(queries):
-        hits = searcher.search({"a": query}, k=7, where="price < 0.5")
+        hits = searcher.search({"a": query}, k=7, where=where)
         np.testing.assert_allclose(scores[i], [hit.score for hit in hits], atol=1e-6)
         assert ids[i] == [hit.record_id for hit in hits]
 

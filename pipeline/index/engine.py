@@ -109,14 +109,13 @@ class Engine:
             distances, ids = self._scan(queries, width, allowed)
         else:
             distances, ids = self._walk(queries, width, allowed, settings, total / matches)
-            short = (ids < 0).any(axis=1)
-            if short.any():  # never a short list: a graph or its lists may miss some
+            if ids.min() < 0:  # never a short list: a graph or its lists may miss some
+                short = (ids < 0).any(axis=1)
                 distances[short], ids[short] = self._scan(queries[short], width, allowed)
         if "rerank" in settings:
             distances = self._true_distances(queries, ids)
-        order = np.lexsort((ids, -self._nearness(distances)))[:, :k]
-        scores = np.take_along_axis(self._scores(distances), order, axis=1)
-        return scores, np.take_along_axis(ids, order, axis=1)
+        distances, ids = self._ranked(distances, ids)
+        return self._scores(distances[:, :k]), ids[:, :k]
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """(n,) ids that have an entry -> (n, D) vectors as they were indexed."""
@@ -184,8 +183,13 @@ class Engine:
                 distances[rows, columns] = (ours * theirs).sum(axis=1)
         return distances
 
-    def _nearness(self, distances: np.ndarray) -> np.ndarray:
-        return -distances if self.metric == "l2" else distances
+    def _ranked(self, distances: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest first, and of equally near ones the smaller id. FAISS sorts, but not by id."""
+        far = distances if self.metric == "l2" else -distances
+        if (far[:, 1:] > far[:, :-1]).all():
+            return distances, ids
+        order = np.lexsort((ids, far))
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
     def _scores(self, distances: np.ndarray) -> np.ndarray:
         return -np.sqrt(np.maximum(distances, 0)) if self.metric == "l2" else distances

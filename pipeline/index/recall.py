@@ -11,6 +11,7 @@ import numpy as np
 
 K = 10
 TARGET = 0.99
+_FINE = 16  # a setting is found to within a sixteenth of its value
 TOLERANCE = (
     1e-6  # relative to the squared lengths: rounding of equal distances, not a second chance
 )
@@ -64,3 +65,23 @@ def calibrate(
             break
     assert best is not None, "an index type without settings still has one: the empty one"
     return best
+
+
+def tighten(
+    search: Search, exact: ExactNeighbours, reached: tuple[Settings, float], name: str
+) -> tuple[Settings, float]:
+    """Lower one setting, by bisection down to its half, as far as TARGET is still reached.
+
+    reached: settings and their recall, as `calibrate` found them by doubling.
+    """
+    best, value = reached
+    low, high = best[name] // 2, best[name]
+    while value >= TARGET and high - low > max(1, high // _FINE):
+        middle = (low + high) // 2
+        settings = {**best, name: middle}
+        found = exact.recall(search(exact.queries, exact.distances.shape[1], settings))
+        if found >= TARGET:
+            best, value, high = settings, found, middle
+        else:
+            low = middle
+    return best, value

@@ -23,6 +23,7 @@ from pipeline.schemas import RECORD_COLUMNS
 from pipeline.store import Part
 
 _GROUP = 4096  # rows per row group: a search reads the groups of its ten results
+_KEPT = 256 * 2**20  # bytes of row groups that have been read and stay in memory
 
 
 class IdBinding:
@@ -112,11 +113,10 @@ class Rows:
         self.next_id = next_id
         with intact.sound(path):
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
-        self._group = lru_cache(maxsize=64)(self._read_group)
-        sizes = [
-            self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)
-        ]
-        self._starts = np.cumsum([0, *sizes])
+        groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
+        self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
+        largest = max((group.total_byte_size for group in groups), default=1)
+        self._group = lru_cache(maxsize=max(1, _KEPT // largest))(self._read_group)
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -155,12 +155,16 @@ class Rows:
 
     def describe(self, ids: np.ndarray) -> Iterator[tuple[str, dict[str, Any]]]:
         """(record_id, metadata) of each id; reads only the row groups they are in."""
-        for position in self.positions(np.asarray(ids)):
-            group = int(np.searchsorted(self._starts, position, side="right")) - 1
-            table = self._group(group)
-            row = int(position - self._starts[group])
-            metadata = table["metadata"][row].as_py() if "metadata" in table.schema.names else {}
-            yield table["record_id"][row].as_py(), metadata
+        positions = self.positions(np.asarray(ids))
+        groups = np.searchsorted(self._starts, positions, side="right") - 1
+        rows = positions - self._starts[groups]
+        for group, row in zip(groups.tolist(), rows.tolist(), strict=True):
+            record_ids, metadata = self._group(group)
+            yield record_ids[row].as_py(), {} if metadata is None else metadata[row].as_py()
+
+    def names(self, ids: np.ndarray) -> list[str]:
+        """(n,) index ids -> their record_ids; keeps all of them in memory."""
+        return self.record_ids.take(pa.array(self.positions(ids))).to_pylist()
 
     def present(self, features: Iterable[str]) -> np.ndarray:
         """(next_id,) bool by id: the record has at least one of these features."""
@@ -198,9 +202,15 @@ class Rows:
             table = self._file.read(columns=wanted).flatten()
         return table.rename_columns([name.removeprefix("metadata.") for name in table.column_names])
 
-    def _read_group(self, group: int) -> pa.Table:
+    def _read_group(self, group: int) -> tuple[pa.Array, pa.Array | None]:
+        """record_id and metadata of a row group."""
+        wanted = [
+            name for name in ("record_id", "metadata") if name in self._file.schema_arrow.names
+        ]
         with intact.sound(self.path):
-            return self._file.read_row_group(group)
+            table = self._file.read_row_group(group, columns=wanted).combine_chunks()
+        arrays = [table[name].chunk(0) for name in wanted]
+        return arrays[0], arrays[1] if len(arrays) > 1 else None
 
     def _column(self, name: str) -> pa.ChunkedArray:
         with intact.sound(self.path):

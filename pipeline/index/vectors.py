@@ -37,10 +37,7 @@ class PartVectors:
     def dim(self) -> int:
         """D, from the schema."""
         with intact.opened(_existing(self.parts[0])) as file:
-            kind = file.schema_arrow.field("vector").type
-        if not pa.types.is_fixed_size_list(kind):
-            kind = kind.value_type  # a sequence of them
-        return kind.list_size
+            return schemas.dim_of(file.schema_arrow.field("vector").type)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """(position of the first row, (n, D) float32, (n,) bool usable), one part at a time."""

@@ -214,6 +214,8 @@ def _weight(weights: Mapping[str, float], key: str, feature: Feature) -> float:
 
 def check_weights(config: RunConfig, weights: Mapping[str, float], keys: set[str]) -> None:
     """Refuse a weight that is no number or belongs to nothing that was asked."""
+    if not weights:
+        return
     asked = keys | {
         name for key in keys - {"id"} for f in resolve(config, key) for name in (f.name, f.modality)
     }

@@ -124,8 +124,7 @@ class Searcher:
             Q lists of k' record_ids, and (Q, k') float32 scores; k' < k only where fewer exist.
         """
         scores, ids = self.opened.engine.search(vectors, k, self._allowed(where))
-        rows = self.opened.rows
-        names = rows.record_ids.take(rows.positions(ids.ravel())).to_pylist()
+        names = self.opened.rows.names(ids.ravel())
         width = ids.shape[1]
         return [names[i * width : (i + 1) * width] for i in range(len(ids))], scores
 
