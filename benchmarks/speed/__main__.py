@@ -1,0 +1,112 @@
+"""Peers beside us: time, memory and accuracy of whole runs; then the page and the picture."""
+
+import argparse
+import os
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+from benchmarks.speed import cases
+from benchmarks.speed.cases import Case
+from benchmarks.speed.environments import NotInstalled
+from benchmarks.speed.page import page
+from benchmarks.speed.picture import picture
+from benchmarks.speed.systems import SYSTEMS
+from benchmarks.speed.trial import Bench
+
+NAME = "speed"
+_CACHE = Path(os.environ.get("POLYFUSE_SPEED_CACHE") or "~/.cache/polyfuse/speed").expanduser()
+
+
+def main() -> None:
+    parser = results.parser(NAME, __doc__)
+    parser.add_argument("--case", nargs="+", metavar="NAME", help=f"of {', '.join(cases.CASES)}")
+    parser.add_argument("--system", nargs="+", metavar="NAME", help="only these; others stay")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cache", type=Path, default=_CACHE, help="environments and corpora")
+    given = parser.parse_args()
+    if not given.tables:
+        try:
+            wanted = cases.named(given.case)
+        except ValueError as err:
+            sys.exit(f"--case: {err}")
+        if unknown := set(given.system or ()) - SYSTEMS.keys():
+            sys.exit(f"--system: unknown {sorted(unknown)[0]!r}; known: {', '.join(SYSTEMS)}")
+        data = results.data_folder("weights/, photos/ and text/")
+        given.cache.mkdir(parents=True, exist_ok=True)
+        for case in wanted:
+            _measure(case, given, data)
+    results.write_page(NAME, page)
+    drawn = results.RESULTS / f"{NAME}.svg"
+    drawn.write_text(picture(results.load(NAME)), encoding="utf-8")
+
+
+def _measure(case: Case, given: argparse.Namespace, data: Path) -> None:
+    """Save what is there after each round: a session that is stopped leaves a page."""
+    bench = Bench.ready(case, given.cache, data)
+    bench.reference()
+    names = [name for name in case.systems if name in (given.system or case.systems)]
+    found = _case(case)
+    earlier = {row["name"]: row for row in found["systems"] if row["name"] not in names}
+    rows = {name: _row(name) for name in names}
+    found["parts"] = bench.parts(os.cpu_count() or 1)
+    for name in names:
+        _add(rows[name], "cold", bench, small=True)
+    for _ in range(given.repeats):
+        for name in names:
+            _add(rows[name], "runs", bench, small=False)
+        there = earlier | rows
+        found["systems"] = [there[name] for name in case.systems if name in there]
+        _save(found)
+
+
+def _row(name: str) -> dict[str, Any]:
+    system = SYSTEMS[name]
+    row = {"name": name, "threads": system.threads, "options": dict(system.options)}
+    return row | {"cold": [], "runs": [], "reason": ""}
+
+
+def _add(row: dict[str, Any], where: str, bench: Bench, *, small: bool) -> None:
+    """One more run of that system, unless it has failed before."""
+    if row["reason"]:
+        return
+    try:
+        run = bench.run(SYSTEMS[row["name"]], small=small)
+    except NotInstalled as err:
+        run = {"failure": f"can't be installed: {err}"}
+    row["reason"] = run.get("failure", "")
+    if not row["reason"]:
+        row[where].append(run)
+    rate = f"{run['rate']:.2f}/s" if "rate" in run else ""
+    seconds = f"{run.get('seconds', 0):7.1f} s"
+    print(f"{bench.case.name:4} {where:5} {row['name']:32} {seconds} {rate} {row['reason']}", flush=True)
+
+
+def _case(case: Case) -> dict[str, Any]:
+    """What an earlier call has found, with the case as it is now."""
+    about = asdict(case) | {"date": results.about(NAME)["date"], "commit": results.commit()}
+    earlier = results.load(NAME).get("cases", {}).get(case.name, {})
+    return {"systems": earlier.get("systems", []), "parts": []} | {"case": about}
+
+
+def _save(found: dict[str, Any]) -> None:
+    everything = results.load(NAME)
+    packages = ("torch", "transformers", "ray", "pillow", "av", "numpy", "pyarrow")
+    about = results.about(NAME, *packages) | {"seed": 0, "processor": _processor()}
+    measured = everything.get("cases", {}) | {found["case"]["name"]: found}
+    results.save(NAME, about | {"cases": {n: measured[n] for n in cases.CASES if n in measured}})
+
+
+def _processor() -> str:
+    """Its name, and the instructions that decide about half precision."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    facts = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
+    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in facts.get("flags", "").split()]
+    return f"{facts.get('model name', platform.machine())}; {', '.join(flags) or 'no bf16'}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+def picture(r): return ""
