@@ -95,7 +95,9 @@ def _vocabulary(data: Path) -> tuple[list[str], np.ndarray]:
 # -- pictures
 
 
-def _files(corpus: Path, items: int, column: str, suffix: str, make: Callable[[int, Path], None]) -> Iterator[dict[str, str]]:
+def _files(
+    corpus: Path, items: int, column: str, suffix: str, make: Callable[[int, Path], None]
+) -> Iterator[dict[str, str]]:
     (corpus / column).mkdir()
     for number in range(items):
         path = corpus / column / f"{number:06d}.{suffix}"
@@ -152,6 +154,15 @@ def sound(number: int) -> np.ndarray:
     noise = rng.standard_normal(len(time)) * np.exp(-time / seconds) * rng.uniform(0.05, 1)
     wanted = 0.25 * tone * rng.uniform(0.2, 1) + 0.1 * noise
     return (np.clip(wanted, -1, 1) * 32767).astype(np.int16)
+
+
+def mean_seconds(table: Path) -> float:
+    """Of the sounds that a table names."""
+    lengths = []
+    for row in read(table):
+        with wave.open(row["audio"], "rb") as file:
+            lengths.append(file.getnframes() / file.getframerate())
+    return sum(lengths) / len(lengths)
 
 
 def _sounds(corpus: Path, items: int, _: Path) -> Iterator[dict[str, str]]:

@@ -16,8 +16,8 @@ _PACKAGES = {
     "daft": ["daft==0.6.14", "sentence-transformers==6.2.0"],
     "clip": ["clip-retrieval==2.45.0", "setuptools<81"],
 }
-# It asks for torch libraries by itself, and its build doesn't load beside a torch without CUDA.
-_UNWANTED = ("torchvision",)
+# Its build doesn't load beside a torch without CUDA, and transformers imports it where it is.
+_UNWANTED = {"openvino": ["torchvision"], "daft": ["torchvision"]}
 _REASON = 300  # characters kept of what pip said
 
 
@@ -37,14 +37,14 @@ def python(name: str | None, cache: Path) -> Path:
     state = folder / "state"
     if not state.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        state.write_text(_install(folder, _PACKAGES[name]), encoding="utf-8")
+        state.write_text(_install(folder, name), encoding="utf-8")
     reason = state.read_text(encoding="utf-8")
     if reason:
         raise NotInstalled(reason)
     return folder / "bin" / "python"
 
 
-def _install(folder: Path, packages: list[str]) -> str:
+def _install(folder: Path, name: str) -> str:
     """Empty, or why not."""
     ours = sysconfig.get_path("purelib")
     shared = next(folder.glob("lib/python*/site-packages"))
@@ -54,9 +54,12 @@ def _install(folder: Path, packages: list[str]) -> str:
     pinned.write_text(f"torch=={torch}\n", encoding="utf-8")
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     done = subprocess.run(
-        [*pip, "install", "--constraint", str(pinned), *packages], capture_output=True, text=True
+        [*pip, "install", "--constraint", str(pinned), *_PACKAGES[name]],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         return (done.stderr.strip() or "pip failed")[-_REASON:]
-    subprocess.run([*pip, "uninstall", "--yes", *_UNWANTED], capture_output=True)
+    if name in _UNWANTED:
+        subprocess.run([*pip, "uninstall", "--yes", *_UNWANTED[name]], check=True)
     return ""

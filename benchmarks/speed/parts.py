@@ -59,10 +59,7 @@ def _modality(
     from pipeline.plan import Plan
 
     (feature,) = config.features(modality)
-    build: Callable[[str], Encoder] = lambda precision: encoders.build(
-        feature.encoder, precision=precision, device="cpu"
-    )
-    half = build("bf16")
+    half = encoders.build(feature.encoder, precision="bf16", device="cpu")
     columns = columns_read(config, modality)
     shards = Plan.open(plan).shards()
     rows = list(islice((row for shard in shards for row in source.read(shard, columns)), sample))
@@ -79,9 +76,9 @@ def _modality(
     if modality in ("image", "video"):
         seconds["plain"] = timed(_plain(modality, rows, config, feature)) / len(rows)
     items = decode()
+    full = encoders.build(feature.encoder, precision="fp32", device="cpu")
     best, chosen = _ceiling(half, items, ROWS)
-    del half
-    slow, _ = _ceiling(build("fp32"), items, (chosen,))
+    slow, _ = _ceiling(full, items, (chosen,))
     yield {
         **seconds, "bf16": best / len(rows), "fp32": slow / len(rows),
         "rows": {modality: chosen},
@@ -104,9 +101,7 @@ def _plain(modality: str, rows: Sequence[Any], config: Any, feature: Any) -> Cal
     return decode
 
 
-def _ceiling(
-    encoder: Encoder, items: Sequence[Prepared], rows: Sequence[int]
-) -> tuple[float, int]:
+def _ceiling(encoder: Encoder, items: Sequence[Prepared], rows: Sequence[int]) -> tuple[float, int]:
     """(seconds for all items at the best number of rows, that number)."""
     module: Any = encoder.module  # type: ignore[attr-defined]
     costs = [encoder.cost(item) for item in items]

@@ -16,7 +16,6 @@ import yaml
 from benchmarks.results import ROOT
 from benchmarks.speed import corpora, meter, models, summary, systems
 from benchmarks.speed.cases import Case
-from benchmarks.speed.environments import NotInstalled
 from benchmarks.speed.systems import SYSTEMS, System
 from pipeline.ledger import Ledger
 
@@ -54,9 +53,7 @@ class Bench:
         """
         table = self.corpus / "small.csv" if small else self._share(system.share)
         with tempfile.TemporaryDirectory(prefix="speed-", dir=self.cache) as folder:
-            started = systems.start(
-                system, self.case, table, self.models, Path(folder), self.cache
-            )
+            started = systems.start(system, self.case, table, self.models, Path(folder), self.cache)
             usage = meter.measure(started.command, Path(folder, "log"), timeout=_TIMEOUT)
             run: dict[str, Any] = {**vars(usage), "items": len(corpora.read(table))}
             if usage.failure:
@@ -149,7 +146,9 @@ def vectors_of(case: Case, system: System, started: systems.Start) -> dict[str, 
 def _vectors(folder: Path, id_column: str) -> dict[str, np.ndarray]:
     table = pq.read_table(folder, columns=[id_column, "vector"])
     pairs = zip(table[id_column].to_pylist(), table["vector"].to_pylist(), strict=True)
-    return {record: np.asarray(vector, np.float32) for record, vector in pairs if vector is not None}
+    return {
+        record: np.asarray(vector, np.float32) for record, vector in pairs if vector is not None
+    }
 
 
 def _events(system: System, output: Path, modalities: int) -> list[dict[str, float]]:

@@ -1,5 +1,6 @@
-"""sentence-transformers: load, `encode`, write. options: backend, dtype, batch, threads, or nothing."""
+"""sentence-transformers: load, `encode`, write. options: backend, dtype, batch, or nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,18 +8,29 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.speed.programs import common
 
-given = common.setting()
-options = given["options"]
-extra: dict[str, Any] = {}
-if "dtype" in options:
-    extra["model_kwargs"] = {"dtype": getattr(torch, options["dtype"])}
-if options.get("backend") == "openvino":
-    extra["model_kwargs"] = {"export": True}
-model = SentenceTransformer(
-    given["models"]["text"], backend=options.get("backend", "torch"), device="cpu", **extra
-)
-rows = common.rows(given)
-batch = {"batch_size": options["batch"]} if "batch" in options else {}
-with common.noted(given["output"], len(rows)):
-    vectors = model.encode([row["text"] for row in rows], **batch)
-    common.save(given["output"], [row["id"] for row in rows], vectors)
+
+def main() -> None:
+    given = common.setting()
+    model = load(given)
+    rows = common.rows(given)
+    with common.noted(given["output"], len(rows)):
+        vectors = model.encode([row["text"] for row in rows])
+        common.save(given["output"], [row["id"] for row in rows], vectors)
+
+
+def load(given: dict[str, Any]) -> SentenceTransformer:
+    """As the options say. OpenVINO's form of a model is made once and kept, as its users do."""
+    path, options = given["models"]["text"], given["options"]
+    if options.get("backend") == "openvino":
+        exported = Path(given["exported"])
+        if not (exported / "openvino").exists():
+            SentenceTransformer(
+                path, backend="openvino", device="cpu", model_kwargs={"export": True}
+            ).save_pretrained(str(exported))
+        return SentenceTransformer(str(exported), backend="openvino", device="cpu")
+    dtype = getattr(torch, options.get("dtype", "float32"))
+    return SentenceTransformer(path, device="cpu", model_kwargs={"dtype": dtype})
+
+
+if __name__ == "__main__":
+    main()
