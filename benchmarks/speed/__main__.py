@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.speed import cases, corpora, goals
+from benchmarks.speed import cases, corpora, goals, summary
 from benchmarks.speed.cases import Case
 from benchmarks.speed.environments import NotInstalled
 from benchmarks.speed.page import page
@@ -63,10 +63,12 @@ def _measure(case: Case, given: argparse.Namespace, data: Path) -> None:
     for name in names:
         if SYSTEMS[name].exports:
             _add(_row(name), "cold", bench, small=True)  # not kept
-        _add(rows[name], "cold", bench, small=True)
-    for _ in range(given.repeats):
+    # What is on disk is warm after the runs, alike for all: so the cold starts come last.
+    for small in (*[False] * given.repeats, True):
         for name in names:
-            _add(rows[name], "runs", bench, small=False)
+            _add(rows[name], "cold" if small else "runs", bench, small=small)
+        for row in rows.values():
+            _fill_in(row)
         there = earlier | rows
         found["systems"] = [there[name] for name in case.systems if name in there]
         _save(found)
@@ -107,6 +109,16 @@ def _add(row: dict[str, Any], where: str, bench: Bench, *, small: bool) -> None:
         f"{bench.case.name:4} {where:5} {row['name']:32} {seconds} {rate} {row['reason']}",
         flush=True,
     )
+
+
+def _fill_in(row: dict[str, Any]) -> None:
+    """The rates of a system that notes nothing: by the time that its runs take beyond the small one."""
+    for run in row["runs"]:
+        if "rate" not in run and row["cold"]:
+            small = row["cold"][0]
+            rate = summary.marginal(run["seconds"], run["items"], small["seconds"], small["items"])
+            if rate is not None:
+                run["rate"] = rate
 
 
 def _case(case: Case) -> dict[str, Any]:

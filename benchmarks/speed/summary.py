@@ -41,10 +41,10 @@ def steady(events: Sequence[Mapping[str, float]]) -> float:
     return done / (last - first)
 
 
-def marginal(seconds: float, items: int, small_seconds: float, small_items: int) -> float:
-    """Items per second from two runs of different size; NaN where the larger took no longer."""
+def marginal(seconds: float, items: int, small_seconds: float, small_items: int) -> float | None:
+    """Items per second from two runs of different size; None where the larger took no longer."""
     more = seconds - small_seconds
-    return (items - small_items) / more if more > 0 else float("nan")
+    return (items - small_items) / more if more > 0 else None
 
 
 def accuracy(vectors: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -82,4 +82,5 @@ def _nearest(unit: np.ndarray) -> np.ndarray:
 
 def rates(row: Mapping[str, Any]) -> Spread | None:
     """Of one system's runs; None where it has none."""
-    return Spread.of([run["rate"] for run in row["runs"]]) if row.get("runs") else None
+    found = [run["rate"] for run in row["runs"] if "rate" in run]
+    return Spread.of(found) if found else None
