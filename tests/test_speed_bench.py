@@ -85,7 +85,8 @@ def test_accuracy_is_that_of_a_loop_over_all_pairs():
 def test_length_changes_no_accuracy():
     rows = np.random.default_rng(1).standard_normal((20, 4))
     found = summary.accuracy(rows * 7, rows)
-    assert found["least"] == pytest.approx(1) and found["recall"] == 1
+    assert found["least"] == pytest.approx(1)
+    assert found["recall"] == 1
 
 
 # -- corpora
@@ -94,7 +95,8 @@ def test_length_changes_no_accuracy():
 def test_lengths_are_log_normal_and_the_same_again():
     lengths = corpora.skewed_lengths(20_000)
     assert np.array_equal(lengths, corpora.skewed_lengths(20_000))
-    assert abs(np.median(lengths) - 40) <= 1 and lengths.max() == 512
+    assert abs(np.median(lengths) - 40) <= 1
+    assert lengths.max() == 512
     logs = np.log(lengths[lengths < 512])
     assert abs(logs.mean() - np.median(logs)) < 0.05  # symmetric: no tail on one side
 
@@ -113,7 +115,8 @@ def test_pictures_and_sounds_are_the_same_again_and_differ_from_each_other():
     photos = [np.random.default_rng(n).integers(0, 256, (60, 80, 3), np.uint8) for n in range(2)]
     first, again, other = (np.asarray(corpora.picture(photos, n, 50, 40)) for n in (0, 0, 1))
     assert first.shape == (40, 50, 3)
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
     sounds = [corpora.sound(n) for n in (0, 0, 1)]
     assert np.array_equal(sounds[0], sounds[1])
     assert all(3 * corpora.RATE - 1 <= len(sound) <= 60 * corpora.RATE for sound in sounds)
@@ -126,7 +129,8 @@ def test_the_configuration_of_every_case_is_valid_and_says_nothing_about_speed(c
     assert content.keys() == {"source", "modalities", "output"}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
     loaded = config.load(tmp_path / "run.yaml")
-    assert loaded.precision == "auto" and loaded.workers == "auto"
+    assert loaded.precision == "auto"
+    assert loaded.workers == "auto"
     assert [feature.modality for feature in loaded.features()] == sorted(case.models)
 
 
@@ -207,7 +211,8 @@ def test_a_system_that_is_not_there_is_a_reason_on_one_line():
 
 def test_our_share_of_the_ceiling_is_of_both_cores():
     ceilings = goals.Ceilings.of(results()["cases"]["T1"]["parts"])
-    assert ceilings.bf16 == pytest.approx(200) and ceilings.fp32 == pytest.approx(50)
+    assert ceilings.bf16 == pytest.approx(200)
+    assert ceilings.fp32 == pytest.approx(50)
     assert ceilings.bound == pytest.approx(2 / 0.011)
     assert "| 200 | 182 | 100 | 0.50 | 0.92 | missed |" in page(results())
 

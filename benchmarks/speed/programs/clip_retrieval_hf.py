@@ -19,11 +19,13 @@ _OPERATORS = (
     "deform_conv2d", "_deform_conv2d_backward",
 )  # fmt: skip
 
+# When this is imported, because the processes that decode import it and then torchvision.
+_LIBRARY = torch.library.Library("torchvision", "DEF")
+for _name in _OPERATORS:
+    _LIBRARY.define(f"{_name}(Tensor input) -> Tensor")
+
 
 def main() -> None:
-    library = torch.library.Library("torchvision", "DEF")
-    for name in _OPERATORS:
-        library.define(f"{name}(Tensor input) -> Tensor")
     from clip_retrieval import clip_inference
 
     given = common.setting()
@@ -41,5 +43,5 @@ def main() -> None:
     common.save(given["output"], [Path(path).stem for path in paths], vectors)
 
 
-if __name__ == "__main__":  # its loaders are processes that import this file
+if __name__ == "__main__":
     main()
