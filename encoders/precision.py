@@ -1,9 +1,10 @@
 """Which precision to encode in: half precision where the hardware gains and the vectors keep.
 
-Two gates. Hardware: without AMX (or a GPU) bf16 is slower than fp32, at times by a hundredfold, so
-the flags must be there and a short multiplication must prove it. Accuracy: over real items the
-smallest cosine between half-precision and fp32 vectors must reach 0.999; small convolutional
-networks fail that. The outcome is provenance, recorded with the vectors, not identity.
+Two gates. Hardware: on a CPU without instructions for it (AMX, AVX512-BF16) bf16 is slower than fp32,
+at times by a hundredfold, so the flags must be there and a short multiplication must prove it.
+Accuracy: over real items the smallest cosine between half-precision and fp32 vectors must reach
+0.999 and recall@10 of their neighbours 0.99; small convolutional networks fail that. The outcome is
+provenance, recorded with the vectors, not identity.
 """
 
 import time
@@ -14,13 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from encoders.agreement import least_cosine, recall
 from encoders.base import Encoder, Prepared
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *sorted(DTYPES))
 PROBES = 256
+WORTH = 2 * PROBES  # items below which the comparison takes longer than half precision saves
 COSINE = 0.999
-_FLAGS = {"amx_bf16", "amx_tile"}
+RECALL = 0.99
+_FIRST = 32  # probes that already tell most models that fail
+# Any of these sets of flags means instructions that multiply bf16.
+_FLAGS = ({"amx_bf16", "amx_tile"}, {"avx512_bf16"})
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -48,7 +54,8 @@ def resolve(precision: str, device: str = "cpu") -> str:
     if precision != "auto":
         return precision
     if on_cpu:
-        return "bf16" if _FLAGS <= cpu_flags() and gain() > 1.5 else "fp32"
+        able = any(flags <= cpu_flags() for flags in _FLAGS)
+        return "bf16" if able and gain() > 1.5 else "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
@@ -73,19 +80,6 @@ def gain() -> float:
             runs.append(time.perf_counter() - start)
         seconds[dtype] = min(runs)
     return seconds[torch.float32] / seconds[torch.bfloat16]
-
-
-def least_cosine(left: np.ndarray, right: np.ndarray) -> float:
-    """The smallest cosine between corresponding rows of two (B, D) arrays; -1 if any is not finite.
-
-    Two zero rows agree; a zero row and another don't.
-    """
-    left, right = left.astype(np.float64), right.astype(np.float64)
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    products = (left * right).sum(1)
-    same = (left == right).all(1)
-    cosines = np.where(same, 1.0, products / np.where(lengths > 0, lengths, 1.0))
-    return float(cosines.min()) if np.isfinite(lengths).all() else -1.0
 
 
 def choose(
@@ -117,15 +111,25 @@ def passes_gate(
 ) -> tuple[bool, dict[str, Any]]:
     """Whether vectors in `precision` stay close enough to fp32, and the measurement behind it.
 
-    The two encoders are built one after the other, so that one is in memory at a time. One that
-    can't compute the probes, for want of memory or of an operation in this precision, fails.
+    The first few probes are compared first: a model that fails them is not asked for the others. An
+    encoder that can't compute the probes, for want of memory or of an operation in this precision,
+    fails too.
     """
-    measured: dict[str, Any] = {"probes": len(probes), "least_cosine": None}
+    measured: dict[str, Any] = {"probes": len(probes), "least_cosine": None, "recall": None}
     if len(probes) < PROBES:
         return False, measured
+    true, close = [], []
     try:
-        exact = build("fp32").encode(probes)
-        cosine = least_cosine(exact, build(precision).encode(probes))
+        exact, half = build("fp32"), build(precision)
+        for part in (probes[:_FIRST], probes[_FIRST:]):
+            true.append(exact.encode(part))
+            close.append(half.encode(part))
+            cosine = least_cosine(true[-1], close[-1])
+            if cosine < COSINE:
+                compared = sum(map(len, true))
+                return False, measured | {"probes": compared, "least_cosine": cosine}
+            measured["least_cosine"] = min(cosine, measured["least_cosine"] or 1.0)
     except RuntimeError as err:  # torch's, for all of these
         return False, measured | {"failed": str(err).strip().partition("\n")[0]}
-    return cosine >= COSINE, measured | {"least_cosine": cosine}
+    found = recall(np.concatenate(true), np.concatenate(close))
+    return found >= RECALL, measured | {"recall": found}

@@ -151,4 +151,6 @@ def _errors(run: Path, status: Status) -> str:
 
 def _times(summary: "Summary") -> str:
     rows = [(name, f"{seconds:.1f} s") for name, seconds in summary.seconds.items()]
-    return f"<p>{summary.computed:,} rows computed</p>" + table(("stage", "time"), rows)
+    limits = "".join(f"<p>{escape(sentence)}</p>" for sentence in summary.verdict)
+    done = f"<p>{summary.computed:,} rows computed</p>"
+    return done + limits + table(("stage", "time"), rows)

@@ -30,6 +30,8 @@ def print_summary(summary: "Summary") -> None:
     done = [f"{summary.computed:,} rows computed"] if summary.computed else []
     done += [f"{', '.join(summary.trained)} trained"] if summary.trained else []
     out.print(f"{'; '.join(done)} ({times})" if done else "nothing was left to do")
+    for sentence in summary.verdict:
+        out.print(sentence)
     out.print(
         f"written to {summary.run}: vectors in features/ and fused/, report.html, "
         f"indexes {', '.join(status.indexes) or 'none yet'}"

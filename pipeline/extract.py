@@ -23,6 +23,7 @@ from pipeline.isolate import ENDINGS, Disposable, InActor
 from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
 from pipeline.load import Loader
 from pipeline.sources import Row, Source, row_metadata
+from pipeline.stopwatch import Stopwatch
 
 # Present items encoded together: enough to fill the model's batches, few enough to stay small.
 _WINDOW = {"image": 128, "audio": 64, "video": 8}
@@ -70,11 +71,14 @@ class Errors:
 class Column:
     """The vectors of one feature for one shard, filled window by window."""
 
-    def __init__(self, feature: Feature, encoder: Encoder, window: int, errors: Errors) -> None:
+    def __init__(
+        self, feature: Feature, encoder: Encoder, window: int, errors: Errors, watch: Stopwatch
+    ) -> None:
         self.feature = feature
         self.encoder = encoder
         self.window = window
         self.errors = errors
+        self.watch = watch
         self.ids: list[str] = []
         self.states: list[str] = []
         self.vectors: dict[int, np.ndarray] = {}
@@ -112,9 +116,11 @@ class Column:
 
     def flush(self) -> None:
         """Prepare and encode what has gathered."""
+        self.watch.to("prepare")
         slots = [self._prepare(row, uri, items) for row, uri, items in self._pending]
         flat = [item for slot in slots for item in slot]
         if any(item is not None for item in flat):
+            self.watch.to("encode")
             matrix, failed = _encode(self.encoder, flat)
             start = 0
             for (row, uri, _), slot in zip(self._pending, slots, strict=True):
@@ -219,16 +225,18 @@ def extract(
     modality: str,
     encoders: Mapping[str, Encoder],
     decoder: InActor | Disposable,
+    watch: Stopwatch,
     before: Shelf | None = None,
 ) -> tuple[list[Column], Errors]:
-    """Compute all features of one modality for the rows of one shard."""
+    """Compute all features of one modality for the rows of one shard; `watch` learns what took how long."""
     kind = config.modalities[modality].kind
     errors = Errors()
     columns = [
-        Column(feature, encoders[feature.name], _WINDOW.get(kind, _WINDOW_OTHER), errors)
+        Column(feature, encoders[feature.name], _WINDOW.get(kind, _WINDOW_OTHER), errors, watch)
         for feature in config.features(modality)
     ]
-    loader = Loader(source, config, modality, decoder)
+    loader = Loader(source, config, modality, decoder, watch)
+    watch.to("read")
     for row, wanted in filtered(rows, source, config):
         index = len(columns[0].ids)
         if not wanted:
@@ -238,6 +246,7 @@ def extract(
             _copy(row.record_id, index, columns, before)
         else:
             _add(row, columns, loader)
+            watch.to("read")
     for column in columns:
         column.flush()
     order = {record_id: i for i, record_id in enumerate(columns[0].ids)}
@@ -259,11 +268,12 @@ def _add(row: Row, columns: list[Column], loader: Loader) -> None:
         streams = loader.load(row)
     except MediaError as error:
         streams = {column.feature.stream: error for column in columns}
+    stage = loader.watch.step
     for column in columns:
         found = streams.get(column.feature.stream)
         if isinstance(found, MediaError):
             attempts = loader.decoder.attempts if found.reason in ENDINGS else 0
-            column.fail(row.record_id, loader.uri(row), loader.stage, found, attempts)
+            column.fail(row.record_id, loader.uri(row), stage, found, attempts)
         elif found:
             column.add(row.record_id, loader.uri(row), found)
         else:

@@ -35,7 +35,8 @@ class Marker:
 
     work: digest of what the unit was asked to do (identities, inputs); a unit is done when its
     newest marker has the digest that is wanted now. states: {feature: one letter per row}.
-    errors: {reason: count}. seconds, finished: time taken and time of day (Unix), for people only.
+    errors: {reason: count}. For people only: seconds, finished: time taken and time of day (Unix);
+    spent: {step: seconds}, where the steps are known.
     """
 
     shard: int
@@ -48,6 +49,7 @@ class Marker:
     seconds: float = 0.0
     revision: int = 0
     finished: float = 0.0
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The JSON file; states are deflated, for they are long and monotonous."""

@@ -10,6 +10,7 @@ from pipeline.isolate import Disposable, InActor
 from pipeline.redact import redacted
 from pipeline.sources import Member, Row, Source
 from pipeline.sources.locations import fetch
+from pipeline.stopwatch import Stopwatch
 
 MEDIA = ("image", "audio", "video")
 # Reasons that a second look at one track of the same bytes can't change.
@@ -27,14 +28,19 @@ class Loader:
     """A row's cell -> the decoded items of each stream; None where the cell is empty."""
 
     def __init__(
-        self, source: Source, config: RunConfig, modality: str, decoder: InActor | Disposable
+        self,
+        source: Source,
+        config: RunConfig,
+        modality: str,
+        decoder: InActor | Disposable,
+        watch: Stopwatch | None = None,
     ) -> None:
         self.source = source
         self.config = config
         self.modality: ModalityConfig = config.modalities[modality]
         self.column = config.column(modality)
         self.decoder = decoder
-        self.stage = "read"
+        self.watch = watch or Stopwatch("read")
 
     def uri(self, row: Row) -> str:
         """Where the medium came from, for errors/; empty when the bytes were in the table."""
@@ -47,9 +53,9 @@ class Loader:
         """{stream: decoded items, or why there are none}; empty where the cell is.
 
         Raises:
-            MediaError: nothing of it can be used; `stage` then says where.
+            MediaError: nothing of it can be used; `watch.step` then says where.
         """
-        self.stage = "read"
+        self.watch.to("read")
         if row.problem:
             raise MediaError(Reason.BAD_ROW, row.problem)
         cell: Any = row.cells.get(self.column)
@@ -57,9 +63,9 @@ class Loader:
             return {}
         kind = self.modality.kind
         if kind in MEDIA or isinstance(cell, Member):
-            self.stage = "fetch"
+            self.watch.to("fetch")
             cell = fetch(cell, self.source.root, self.config.media_limits, self.config.allow)
-        self.stage = "decode"
+        self.watch.to("decode")
         if kind not in MEDIA:
             return {"self": [CONVERT[kind](cell)]}
         if kind == "video":

@@ -2,9 +2,10 @@
 
 A worker of the kind that will do the work takes items from the first shards, encodes them in both
 precisions and compares (see `encoders.precision`). Where half precision can't pay, on a CPU without
-AMX, nothing is read and nothing is started.
+instructions for it or for a small corpus, nothing is read and nothing is started.
 """
 
+import dataclasses
 import os
 from itertools import chain, islice
 from typing import Any
@@ -50,10 +51,17 @@ def settle(
     if device == "cpu" and not remote and precision.resolve(asked) == "fp32":
         record = {"asked": asked, "hardware": "fp32", "precision": "fp32"}
         return Setting("fp32", device), record
+    records = Plan.open(files.at(config.output) / "plan").totals.records
+    if records < precision.WORTH:
+        return Setting("fp32", device), {"asked": asked, "records": records, "precision": "fp32"}
+    # On this machine nothing else runs yet: the comparison may have all of it.
+    resources = cluster.resources_on(device)
+    if not remote:
+        resources = dataclasses.replace(resources, cpus=cluster.worker_count("auto", resources))
     chosen, record = cluster.once(
         _on_worker,
-        (feature, config, source, device),
-        cluster.resources_on(device),
+        (feature, config, source, device, int(resources.cpus)),
+        resources,
         f"{feature.name}: trying half precision",
     )
     return Setting(chosen, device), record
@@ -108,8 +116,8 @@ def _prepared(row: Row, loader: Loader, stream: str, encoder: Encoder) -> list[P
 
 
 def _on_worker(
-    feature: Feature, config: RunConfig, source: SourceSpec, device: str
+    feature: Feature, config: RunConfig, source: SourceSpec, device: str, threads: int
 ) -> tuple[str, dict[str, Any]]:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    torch.set_num_threads(1)  # as the workers compute
+    torch.set_num_threads(threads)
     return measure(feature, config, source, device)

@@ -9,13 +9,13 @@ import dataclasses
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from encoders.base import Identity
-from pipeline import cluster, expression, files, garbage, models, probe, reach, todo
+from pipeline import cluster, expression, files, garbage, models, reach, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import ConfigError, PolyfuseError
@@ -41,6 +41,7 @@ from pipeline.sources import Source, SourceSpec, open_source
 from pipeline.status import Status, read_status
 from pipeline.store import publish_snapshot
 from pipeline.units import Job, Unit
+from pipeline.verdict import verdict
 
 STAGES = ("extract", "fit", "fuse", "index")  # and "split", which "fit" does where it needs it
 
@@ -66,6 +67,7 @@ class Summary:
     computed: int = 0  # rows computed by this command
     trained: Sequence[str] = ()  # models trained by it
     seconds: dict[str, float] = field(default_factory=dict)
+    verdict: Sequence[str] = ()  # what limited it, in sentences
 
 
 def run(
@@ -189,21 +191,26 @@ class _Command:
             self._clean(plan)
         return self._summary()
 
-    def _plan(self) -> Plan:
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
         started = time.monotonic()
+        yield
+        self.seconds[stage] += time.monotonic() - started
+
+    def _plan(self) -> Plan:
         shard = self.saved.config.shard
-        planned = make_plan(
-            self.source,
-            self.folder / "plan",
-            records=shard.records,
-            bytes=shard.bytes,
-            update=self.options.update,
-        )
-        plan = Plan.open(self.folder / "plan")
+        with self._timed("plan"):
+            planned = make_plan(
+                self.source,
+                self.folder / "plan",
+                records=shard.records,
+                bytes=shard.bytes,
+                update=self.options.update,
+            )
+            plan = Plan.open(self.folder / "plan")
         shards, rows = plan.totals
         new = "" if planned.unchanged else f", {planned.new_shards:,} of them new"
         self.progress.say(f"plan: {rows:,} records in {shards:,} shards{new}")
-        self.seconds["plan"] += time.monotonic() - started
         return plan
 
     def _settle(self) -> None:
@@ -220,11 +227,14 @@ class _Command:
             files.publish(path, text)
 
     def _choose(self, feature: Feature) -> tuple[Setting, dict[str, Any]]:
+        from pipeline import probe  # torch: classical descriptors need none
+
         self._connect()
         config, remote = self.saved.config, cluster.is_remote(self.options.address)
         device = "cuda" if self._has_cuda else "cpu"
         source = source_spec(config)
-        setting, record = probe.settle(feature, config, source, device, remote=remote)
+        with self._timed("precision"):
+            setting, record = probe.settle(feature, config, source, device, remote=remote)
         self.progress.say(f"{feature.name}: computed in {setting.precision} on {device}")
         return setting, record
 
@@ -239,13 +249,12 @@ class _Command:
         """Start Ray, or join the cluster, when the first work needs it."""
         if self._connected:
             return
-        started = time.monotonic()
-        context = cluster.connected(self.options.address, self.saved.config.workers)
-        self._stack.enter_context(context)
-        self._connected = True
-        if cluster.is_remote(self.options.address):
-            reach.check(source_spec(self.saved.config), self.folder / "lease")
-        self.seconds["ray"] += time.monotonic() - started
+        with self._timed("ray"):
+            context = cluster.connected(self.options.address, self.saved.config.workers)
+            self._stack.enter_context(context)
+            self._connected = True
+            if cluster.is_remote(self.options.address):
+                reach.check(source_spec(self.saved.config), self.folder / "lease")
 
     def _extract(self, plan: Plan) -> None:
         choose = todo.retry_units if self.options.retry else todo.extract_units
@@ -296,18 +305,18 @@ class _Command:
     def _fit(self, plan: Plan, model: str) -> None:
         from pipeline.fit.stage import Fitting  # torch
 
-        started = time.monotonic()
         fitting = Fitting(
             self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
         )
-        record, trained = fitting.fit(model, todo.walk(plan, self.ledger))
+        with self._timed(f"fit {model}"):
+            record, trained = fitting.fit(model, todo.walk(plan, self.ledger))
         self.trained += [model] if trained else []
         self._identify(model, record.identity)
-        self.seconds[f"fit {model}"] += time.monotonic() - started
 
     def _summary(self) -> Summary:
         status, seconds = read_status(self.folder, self.ledger), dict(self.seconds)
-        return Summary(self.folder, status, self.computed, self.trained, seconds)
+        limits = verdict(self.saved, status, seconds) if "extract" in seconds else []
+        return Summary(self.folder, status, self.computed, self.trained, seconds, limits)
 
     def _place(self) -> tuple[cluster.Resources, str]:
         self._connect()
@@ -348,7 +357,6 @@ class _Command:
         """Stream units through Ray, telling the progress; nothing starts when there are none."""
         if not units:
             return
-        started = time.monotonic()
         self._connect()
         remote = cluster.is_remote(self.options.address)
         cluster.check_placeable(resources, remote=remote, say=self.progress.say)
@@ -357,15 +365,15 @@ class _Command:
         most = asked if isinstance(asked, int) else len(units) if remote else workers
         self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
         job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease)
-        for report in cluster.stream(
-            job, units, resources, workers=workers, most=max(workers, most)
-        ):
-            self.progress.advance(report["rows"], report["failed"])
-            self.computed += report["rows"]
-            for name, revision in report["markers"]:
-                self.ledger.saw(report["shard"], name, revision)
-            yield report
-        self.seconds[stage] += time.monotonic() - started
+        with self._timed(stage):
+            for report in cluster.stream(
+                job, units, resources, workers=workers, most=max(workers, most)
+            ):
+                self.progress.advance(report["rows"], report["failed"])
+                self.computed += report["rows"]
+                for name, revision in report["markers"]:
+                    self.ledger.saw(report["shard"], name, revision)
+                yield report
 
     def _publish(self, plan: Plan) -> None:
         """The next snapshot: a reader sees all of what is done, and nothing else."""
@@ -394,6 +402,5 @@ class _Command:
         jobs = index_jobs.stale(self.folder, self.saved)
         if jobs:
             self._connect()
-            started = time.monotonic()
-            index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
-            self.seconds["index"] += time.monotonic() - started
+            with self._timed("index"):
+                index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)

@@ -30,6 +30,7 @@ class Stage:
     failed: int = 0
     rate: float = 0.0  # rows per second over the last minute
     errors: Counter[str] = field(default_factory=Counter)
+    spent: dict[str, float] = field(default_factory=dict)  # seconds of all workers, by step
 
     @property
     def left(self) -> int:
@@ -96,6 +97,8 @@ def read_status(run: Path, ledger: Ledger | None = None) -> Status:
             continue
         stage.done += marker.rows
         stage.errors.update(marker.errors)
+        for step, seconds in marker.spent.items():
+            stage.spent[step] = stage.spent.get(step, 0.0) + seconds
         if marker.unit in wanted:
             tried, failed = count_items(marker)
             stage.tried += tried
@@ -139,6 +142,7 @@ def to_json(status: Status) -> dict[str, object]:
                 "failed": stage.failed,
                 "rate": round(stage.rate, 2),
                 "errors": dict(stage.errors),
+                "spent": {step: round(seconds, 3) for step, seconds in stage.spent.items()},
             }
             for stage in status.stages
         ],

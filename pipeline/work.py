@@ -25,6 +25,7 @@ from pipeline.ledger import Ledger, Marker
 from pipeline.models import folder_of, inputs
 from pipeline.plan import Plan
 from pipeline.sources import open_source
+from pipeline.stopwatch import Stopwatch
 from pipeline.store import PartFile, write_part
 from pipeline.todo import Standing, count_items, records_units
 from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
@@ -68,6 +69,7 @@ class Worker:
         return _report(marker, derived)
 
     def _extract(self, unit: Unit, started: float) -> Marker:
+        watch = Stopwatch("start")
         attempt = self.ledger.attempt(unit.shard.number, unit.name)
         before = self._shelf(unit) if unit.retry else None
         tool = decoder(attempt, self.config.media_limits)
@@ -75,17 +77,19 @@ class Worker:
             rows = self.source.read(unit.shard, columns_read(self.config, unit.subject))
             built = self._encoders_of(unit.subject)
             columns, errors = extract(
-                rows, self.source, self.config, unit.subject, built, tool, before
+                rows, self.source, self.config, unit.subject, built, tool, watch, before
             )
         finally:
             tool.close()
+        watch.to("write")
         number = unit.shard.number
         parts = [
             write_part(self.job.run, f"features/{c.feature.name}", number, c.table())
             for c in columns
         ]
         states = {column.feature.name: "".join(column.states) for column in columns}
-        return self._commit(unit, parts, errors, states, len(columns[0].ids), started)
+        count = len(columns[0].ids)
+        return self._commit(unit, parts, errors, states, count, started, watch)
 
     def _encoders_of(self, modality: str) -> Mapping[str, Encoder]:
         wanted = {}
@@ -198,6 +202,7 @@ class Worker:
         states: Mapping[str, str],
         rows: int,
         started: float,
+        watch: Stopwatch | None = None,
     ) -> Marker:
         written = list(parts)
         if errors.rows:
@@ -211,6 +216,7 @@ class Worker:
             states=states,
             errors=errors.reasons(),
             seconds=round(time.monotonic() - started, 3),
+            spent=watch.seconds() if watch else {},
             finished=round(time.time(), 3),
             revision=unit.revision,
         )

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from encoders import precision
-from encoders.precision import PROBES, choose, gain, least_cosine, passes_gate, resolve
+from encoders.agreement import least_cosine, recall
+from encoders.precision import PROBES, choose, gain, passes_gate, resolve
 
 PROBE = np.random.default_rng(0).normal(size=(PROBES, 8)).astype(np.float32)
 
@@ -40,13 +41,14 @@ def test_fp16_is_refused_on_a_cpu():
 
 
 def test_auto_needs_the_flags_and_the_gain(monkeypatch):
-    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16", "amx_tile"})
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512f", "amx_tile"})
     assert resolve("auto") == "fp32"
-    monkeypatch.setattr(precision, "cpu_flags", lambda: {"amx_bf16", "amx_tile"})
-    monkeypatch.setattr(precision, "gain", lambda: 1.1)
-    assert resolve("auto") == "fp32"
-    monkeypatch.setattr(precision, "gain", lambda: 4.0)
-    assert resolve("auto") == "bf16"
+    for flags in ({"amx_bf16", "amx_tile"}, {"avx512_bf16"}):
+        monkeypatch.setattr(precision, "cpu_flags", lambda flags=flags: {"fpu", *flags})
+        monkeypatch.setattr(precision, "gain", lambda: 1.1)
+        assert resolve("auto") == "fp32"
+        monkeypatch.setattr(precision, "gain", lambda: 4.0)
+        assert resolve("auto") == "bf16"
 
 
 def test_self_test_measures_a_ratio():
@@ -61,9 +63,60 @@ def test_least_cosine_is_that_of_the_worst_row():
     assert least_cosine(left, np.full_like(left, np.nan)) == -1.0
 
 
+def test_recall_is_what_a_plain_search_counts():
+    rng = np.random.default_rng(2)
+    exact = rng.normal(size=(300, 16)).astype(np.float32)
+    other = exact + 0.3 * rng.normal(size=exact.shape).astype(np.float32)
+    hits = 0
+    for row in range(len(exact)):
+        found = []
+        for vectors in (exact.astype(np.float64), other.astype(np.float64)):
+            cosines = vectors @ vectors[row] / np.linalg.norm(vectors, axis=1)
+            order = [place for place in np.argsort(-cosines) if place != row]
+            found.append(set(order[:10]))
+        hits += len(found[0] & found[1])
+    assert recall(exact, other) == pytest.approx(hits / 3000)
+    assert recall(exact, 7 * exact) == 1.0
+    assert recall(exact, np.full_like(exact, np.inf)) == 0.0
+
+
+def test_copies_of_one_item_are_each_others_equals():
+    copies = np.repeat(np.eye(4, dtype=np.float32), 30, axis=0)
+    assert recall(copies, copies[:, ::-1].copy()) == 1.0
+
+
+def test_neighbours_that_change_fail_the_gate():
+    class Shuffling(Rounded):
+        """Near one direction, where cosines say little and neighbours much."""
+
+        def encode(self, batch):
+            vectors = np.stack(batch) * 0.01 + 1
+            return (
+                vectors + self.error * 0.01 * np.random.default_rng(3).normal(size=vectors.shape)
+            ).astype(np.float32)
+
+    passed, measured = passes_gate(lambda how: Shuffling(how != "fp32"), list(PROBE), "bf16")
+    assert measured["least_cosine"] > 0.999
+    assert measured["recall"] < 0.9
+    assert not passed
+
+
+def test_a_model_that_fails_early_is_not_asked_further():
+    class Counting(Rounded):
+        seen = 0
+
+        def encode(self, batch):
+            Counting.seen += len(batch)
+            return super().encode(batch)
+
+    passed, measured = passes_gate(lambda how: Counting(0.5 * (how != "fp32")), list(PROBE), "bf16")
+    assert not passed
+    assert measured["probes"] == Counting.seen / 2 < PROBES
+
+
 def test_gate_follows_the_measured_cosine():
-    passed, measured = passes_gate(build(0.01), list(PROBE), "bf16")
-    assert passed
+    assert passes_gate(build(0.0005), list(PROBE), "bf16")[0]
+    measured = passes_gate(build(0.01), list(PROBE), "bf16")[1]
     assert measured["least_cosine"] == pytest.approx(1 / np.sqrt(1 + 0.01**2), abs=2e-4)
     passed, measured = passes_gate(build(0.1), list(PROBE), "bf16")
     assert not passed
@@ -87,10 +140,11 @@ def test_too_few_probes_are_not_trusted():
 
 def test_choose_records_what_it_measured(monkeypatch):
     monkeypatch.setattr(precision, "resolve", lambda *_: "bf16")
-    chosen, record = choose(build(0.01), lambda: list(PROBE))
+    chosen, record = choose(build(0.0005), lambda: list(PROBE))
     assert chosen == record["precision"] == "bf16"
     assert record["probes"] == PROBES
     assert record["least_cosine"] > 0.999
+    assert record["recall"] > 0.99
     chosen, record = choose(build(0.1), lambda: list(PROBE))
     assert chosen == record["precision"] == "fp32"
     assert record["hardware"] == "bf16"

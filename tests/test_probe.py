@@ -13,6 +13,7 @@ from corpus import write_corpus
 
 import encoders
 from encoders import precision
+from encoders.agreement import least_cosine
 from pipeline import cluster, probe
 from pipeline import config as configuration
 from pipeline.errors import ConfigError, Refused
@@ -112,8 +113,20 @@ def test_a_small_corpus_stays_in_fp32_and_says_why(tiny, tmp_path, monkeypatch):
         "hardware": "bf16",
         "probes": 20,
         "least_cosine": None,
+        "recall": None,
         "precision": "fp32",
     }
+
+
+def test_a_corpus_too_small_to_gain_is_not_probed(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: AMX)
+    monkeypatch.setattr(precision, "gain", lambda: 4.0)
+    config = planned(tmp_path / "small", 20, tiny)
+    monkeypatch.setattr(cluster, "once", lambda *_: pytest.fail("a worker was asked"))
+    feature = config.features("title")[0]
+    setting, record = probe.settle(feature, config, source_spec(config), "cpu", remote=False)
+    assert setting == Setting("fp32", "cpu")
+    assert record == {"asked": "auto", "records": 20, "precision": "fp32"}
 
 
 def test_where_it_can_t_pay_nothing_is_read_or_started(tiny, tmp_path, monkeypatch):
@@ -172,7 +185,7 @@ def test_a_precision_that_was_asked_for_is_used_recorded_kept_and_guarded(two_cp
         column = pq.read_table(summary.run / "features/title")["vector"]
         vectors[wanted] = np.stack(column.to_pylist())
     assert not np.array_equal(vectors["fp32"], vectors["bf16"])
-    assert precision.least_cosine(vectors["fp32"], vectors["bf16"]) > 0.99
+    assert least_cosine(vectors["fp32"], vectors["bf16"]) > 0.99
 
     saved = load_saved(summary.run)
     assert saved.settings["title"] == Setting("bf16", "cpu")

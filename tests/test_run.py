@@ -14,8 +14,11 @@ from corpus import part_bytes, picture, write_corpus
 
 from pipeline import config as configuration
 from pipeline.errors import BudgetExceeded, Refused
+from pipeline.ledger import Ledger
 from pipeline.run import Options, retry, run
+from pipeline.saved import load_saved
 from pipeline.status import read_status
+from pipeline.verdict import step_shares, verdict
 from pipeline.verify import verify
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
@@ -265,3 +268,13 @@ def test_status_never_starts_ray(done):
     found = json.loads(out)
     assert found["outcomes"] == {"ok": 50, "partial": 10, "failed": 0, "filtered": 0}
     assert (found["records"], found["pending"], found["format"]) == (60, 0, 1)
+
+
+def test_workers_measure_their_steps_and_the_slowest_is_named(done):
+    for marker in Ledger(done / "run").scan():
+        if marker.unit.startswith("extract."):
+            assert {"start", "read", "prepare", "encode", "write"} <= set(marker.spent)
+            assert 0.5 * marker.seconds <= sum(marker.spent.values()) <= marker.seconds + 0.01
+    saved, status = load_saved(done / "run"), read_status(done / "run")
+    (modality, step), _ = next(iter(step_shares(saved, status).items()))
+    assert f"{modality}.{step} " in verdict(saved, status, {"extract": 1.0})[0]
