@@ -13,7 +13,7 @@ from pathlib import Path
 _PACKAGES = {
     "sentences": ["sentence-transformers==6.2.0"],
     "openvino": ["sentence-transformers[openvino]==6.2.0"],
-    "daft": ["daft==0.6.14", "sentence-transformers==6.2.0"],
+    "daft": ["daft==0.6.14", "sentence-transformers==5.7.0", "transformers<5"],
     "clip": ["clip-retrieval==2.45.0", "setuptools<81"],
 }
 # Its build doesn't load beside a torch without CUDA, and transformers imports it where it is.

@@ -33,23 +33,26 @@ class Usage:
     failure: str = ""
 
 
-def measure(command: Sequence[str], log: Path, *, timeout: float) -> Usage:
-    """Run it to its end, or kill it with all it has started."""
+def measure(
+    command: Sequence[str], log: Path, *, timeout: float, path: Sequence[Path] = ()
+) -> Usage:
+    """Run it to its end, or kill it with all it has started. path: for Python, beside this checkout."""
     load, tree = os.getloadavg()[0], _Tree()
     started = time.perf_counter()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=_environment(), start_new_session=True,
+            command, cwd=ROOT, env=_environment(path), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        tree.look(process.pid)
-        while process.poll() is None and time.perf_counter() - started < timeout:
-            tree.look(process.pid)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_STEP)
-        seconds = time.perf_counter() - started
-        with suppress(ProcessLookupError):  # Ray's own processes may outlive their driver
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            while process.poll() is None and time.perf_counter() - started < timeout:
+                tree.look(process.pid)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_STEP)
+            seconds = time.perf_counter() - started
+        finally:  # it may hang, we may be interrupted, and Ray's processes may outlive their driver
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
     failure = ""
     if seconds >= timeout:
@@ -60,10 +63,10 @@ def measure(command: Sequence[str], log: Path, *, timeout: float) -> Usage:
     return Usage(round(seconds, 3), round(sum(tree.cpu.values()), 2), tree.peak, load, failure)
 
 
-def _environment() -> dict[str, str]:
+def _environment(path: Sequence[Path]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _POOLS}
     quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "DO_NOT_TRACK": "1"}
-    return kept | quiet | {"PYTHONPATH": str(ROOT)}
+    return kept | quiet | {"PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))}
 
 
 class _Tree:

@@ -152,16 +152,23 @@ def _vectors(folder: Path, id_column: str) -> dict[str, np.ndarray]:
 
 
 def _events(system: System, output: Path, modalities: int) -> list[dict[str, float]]:
-    """{start, finish, items} of every batch, items being records or their share of one."""
     if system.program is None:
-        markers = [marker for marker in Ledger(output).scan() if marker.unit.startswith("extract.")]
-        return [
-            {"start": one.finished - one.seconds, "finish": one.finished,
-             "items": one.rows / modalities}
-            for one in markers
-        ]  # fmt: skip
+        return events_of(Ledger(output), modalities)
     notes = output.with_name(f"{output.name}.events")
     return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def events_of(ledger: Ledger, modalities: int) -> list[dict[str, float]]:
+    """{start, finish, items} of every shard of ours; items: records, or a modality's part of them."""
+    markers = [marker for marker in ledger.scan() if marker.unit.startswith("extract.")]
+    return [
+        {
+            "start": one.finished - one.seconds,
+            "finish": one.finished,
+            "items": one.rows / modalities,
+        }
+        for one in markers
+    ]
 
 
 def _strings(paths: Mapping[str, Path]) -> dict[str, str]:
