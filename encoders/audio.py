@@ -106,7 +106,7 @@ class TransformersAudio:
         """(B, D) float32; a zero row for None."""
         front = self._plan.front
         budget = 1 if front.raw else _ROWS * front.shape[0]
-        return pieces.encode(batch, self.dim, self._run, budget=budget, multiple=1).numpy()
+        return pieces.encode(batch, self.dim, self._run, budget=budget).numpy()
 
     def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
         return self.module(**self._inputs(parts, rows, length))

@@ -49,25 +49,37 @@ def micro_batches(count: int, rows: int) -> list[MicroBatch]:
     return plan
 
 
-def token_batches(
-    lengths: Sequence[int], budget: int, *, multiple: int = 8, items: int | None = None
-) -> list[TokenBatch]:
-    """Group examples of similar length so that rows * length stays within `budget`.
-
-    Lengths are rounded up to a multiple of `multiple`; examples of one rounded length share
-    batches, shortest first, in the order of the list within a length. Every batch of a length has
-    the same number of rows: the largest power of two within the budget, and no more than the list
-    could need, for which `items` counts its items, Nones included (default: len(lengths)).
+def padded_length(length: int) -> int:
+    """Up to a multiple of an eighth of the next power of two, and of 8: at most a quarter is padding
+    (above 8), and few lengths are left to part a list into batches of one length.
 
     Raises:
-        ValueError: a length, the budget or the multiple is not positive.
+        ValueError: the length is not positive.
     """
-    if budget < 1 or multiple < 1 or any(length < 1 for length in lengths):
-        raise ValueError("expected positive lengths, budget and multiple")
+    if length < 1:
+        raise ValueError(f"expected a positive length, got {length}")
+    step = max(8, power_of_two(length) // 8)
+    return -(-length // step) * step
+
+
+def token_batches(
+    lengths: Sequence[int], budget: int, *, items: int | None = None
+) -> list[TokenBatch]:
+    """Group examples of one (padded) length so that rows * length stays within `budget`.
+
+    Shortest first, in the order of the list within a length. Every batch of a length has the same
+    number of rows: the largest power of two within the budget, and no more than the list could
+    need, for which `items` counts its items, Nones included (default: len(lengths)).
+
+    Raises:
+        ValueError: a length or the budget is not positive.
+    """
+    if budget < 1 or any(length < 1 for length in lengths):
+        raise ValueError("expected positive lengths and budget")
     most = power_of_two(len(lengths) if items is None else items)
     buckets: dict[int, list[int]] = defaultdict(list)
     for example, length in enumerate(lengths):
-        buckets[-(-length // multiple) * multiple].append(example)
+        buckets[length].append(example)
     plan = []
     for length, members in sorted(buckets.items()):
         rows = min(most, 1 << (max(1, budget // length).bit_length() - 1))

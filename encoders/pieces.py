@@ -53,18 +53,18 @@ def encode(
     run: Callable[[list[Piece], int, int], torch.Tensor],
     *,
     budget: int,
-    multiple: int,
+    padded: Callable[[int], int] = int,
 ) -> torch.Tensor:
     """-> (B, dim) float32 means, zero for None.
 
     `run(pieces, rows, length)` gives one (rows, dim) model batch: its first rows are the pieces,
-    padded to `length`, the others may hold anything. `budget` and `multiple` are those of
-    `batching.token_batches`.
+    padded to `length`, the others may hold anything. budget: that of `batching.token_batches`;
+    padded: length of a piece -> length that it is computed in.
     """
     pieces, owner, weight = owners(batch)
     vectors = torch.zeros(len(pieces), dim)
-    lengths = [len(piece.values) for piece in pieces]
-    plan = batching.token_batches(lengths, budget, multiple=multiple, items=len(batch))
+    lengths = [padded(len(piece.values)) for piece in pieces]
+    plan = batching.token_batches(lengths, budget, items=len(batch))
     for part in plan:
         members = [pieces[place] for place in part.members]
         output = run(members, part.rows, part.length)

@@ -121,7 +121,7 @@ class Column:
         flat = [item for slot in slots for item in slot]
         if any(item is not None for item in flat):
             self.watch.to("encode")
-            matrix, failed = _encode(self.encoder, flat)
+            matrix, failed = encode_window(self.encoder, flat)
             start = 0
             for (row, uri, _), slot in zip(self._pending, slots, strict=True):
                 rows = slice(start, start + len(slot))
@@ -178,28 +178,28 @@ class Column:
         return pa.table([pa.array(self.ids, pa.string()), column], schema=schema)
 
 
-def _encode(
+def encode_window(
     encoder: Encoder, items: list[Prepared | None]
 ) -> tuple[np.ndarray, dict[int, MediaError]]:
-    """Encode a window; if the model refuses it, each item alone, so that only the bad one is lost."""
+    """Encode a window. If the model refuses it, each half: so only the bad item is lost, and what is
+    too much for the memory at once is done in parts."""
     try:
         return encoder.encode(items), {}
-    except (
-        Exception
-    ) as err:  # whatever a model raises, it is one medium's fault until proven otherwise
-        if len(items) == 1:
-            reason = Reason.OOM if _is_out_of_memory(err) else Reason.MODEL_ERROR
-            error = MediaError(reason, f"{type(err).__name__}: {' '.join(str(err).split())[:300]}")
-            return np.zeros((1, encoder.dim), np.float32), {0: error}
-    matrix = np.zeros((len(items), encoder.dim), np.float32)
-    failed = {}
-    for i, item in enumerate(items):
-        if item is not None:
-            row, problem = _encode(encoder, [item])
-            matrix[i] = row[0]
-            if problem:
-                failed[i] = problem[0]
-    return matrix, failed
+    except Exception as err:  # whatever a model raises, one item is at fault until proven otherwise
+        error = _model_error(err)  # no more of it: its frames hold the memory that was too little
+    if sum(item is not None for item in items) == 1:
+        place = next(i for i, item in enumerate(items) if item is not None)
+        return np.zeros((len(items), encoder.dim), np.float32), {place: error}
+    half = len(items) // 2
+    first, lost = encode_window(encoder, items[:half])
+    second, also = encode_window(encoder, items[half:])
+    lost |= {half + place: problem for place, problem in also.items()}
+    return np.concatenate([first, second]), lost
+
+
+def _model_error(err: Exception) -> MediaError:
+    reason = Reason.OOM if _is_out_of_memory(err) else Reason.MODEL_ERROR
+    return MediaError(reason, f"{type(err).__name__}: {' '.join(str(err).split())[:300]}")
 
 
 def _is_out_of_memory(err: Exception) -> bool:

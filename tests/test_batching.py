@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.batching import micro_batches, power_of_two, token_batches
+from encoders.batching import micro_batches, padded_length, power_of_two, token_batches
 
 counts = st.integers(0, 300)
 rows = st.integers(1, 64)
@@ -23,16 +23,25 @@ def test_the_last_micro_batch_is_less_than_half_empty(count, rows):
         assert part.rows < 2 * (part.stop - part.start)
 
 
-@given(lengths, st.integers(1, 4096), st.integers(1, 16))
-def test_token_batches_hold_every_example_once_at_a_sufficient_length(lengths, budget, multiple):
-    plan = token_batches(lengths, budget, multiple=multiple)
+@given(lengths, st.integers(1, 4096))
+def test_token_batches_hold_every_example_once_at_its_length(lengths, budget):
+    plan = token_batches(lengths, budget)
     assert sorted(m for part in plan for m in part.members) == list(range(len(lengths)))
     for part in plan:
         assert 1 <= len(part.members) <= part.rows
         assert part.rows == power_of_two(part.rows)
         assert part.rows == 1 or part.rows * part.length <= budget
-        for member in part.members:
-            assert 0 <= part.length - lengths[member] < multiple
+        assert {lengths[member] for member in part.members} == {part.length}
+
+
+def test_padding_is_little_and_lengths_are_few():
+    padded = [padded_length(length) for length in range(1, 513)]
+    assert all(0 <= given - length < max(8, length / 4) for length, given in enumerate(padded, 1))
+    assert padded == sorted(padded)
+    assert all(length % 8 == 0 and padded_length(length) == length for length in padded)
+    assert len(set(padded)) == 20
+    with pytest.raises(ValueError, match="positive length, got 0"):
+        padded_length(0)
 
 
 @given(lengths.filter(bool), st.integers(1, 4096), st.data())
@@ -52,12 +61,12 @@ def test_losing_an_item_changes_no_other_items_shape(lengths, budget, data):
 
 
 def test_a_lone_short_text_is_computed_alone():
-    (part,) = token_batches([5], 4096)
+    (part,) = token_batches([8], 4096)
     assert (part.members, part.rows, part.length) == ((0,), 1, 8)
 
 
 def test_similar_lengths_share_batches():
-    plan = token_batches([30, 3, 31, 5, 100], budget=64, multiple=8)
+    plan = token_batches([32, 8, 32, 8, 104], budget=64)
     assert [(part.members, part.length) for part in plan] == [
         ((1, 3), 8),
         ((0, 2), 32),
