@@ -22,11 +22,11 @@ import pyarrow as pa
 from benchmarks.results import about, footer, fresh_process, parser, save, write_page
 from pipeline import config as configuration
 from pipeline import disk, files, records, schemas
+from pipeline.describe import describe
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import VECTOR, Ledger, Marker
 from pipeline.models import work_digest
 from pipeline.plan import Plan, Shard
-from pipeline.run import describe
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile, write_part
 from pipeline.units import RECORDS, extract_unit, fuse_unit

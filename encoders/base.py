@@ -49,6 +49,15 @@ class Identity:
         text = json.dumps(asdict(self), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def least_side(self) -> int | None:
+        """Pictures may be decoded smaller, but with no side shorter than this; None: as they are.
+
+        A setting and no more, so that whoever decodes for these vectors, in a job, a retry or a
+        search, does it alike.
+        """
+        return self.settings.get("least_side")
+
 
 class Encoder(Protocol):
     """Raw items of one kind -> vectors. Built once per worker.

@@ -235,7 +235,8 @@ def extract(
         Column(feature, encoders[feature.name], _WINDOW.get(kind, _WINDOW_OTHER), errors, watch)
         for feature in config.features(modality)
     ]
-    loader = Loader(source, config, modality, decoder, watch)
+    used: dict[str, Encoder] = {column.feature.stream: column.encoder for column in columns}
+    loader = Loader(source, config, modality, decoder, used, watch)
     watch.to("read")
     for row, wanted in filtered(rows, source, config):
         index = len(columns[0].ids)

@@ -33,13 +33,20 @@ class InActor:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
 
-    def decode(self, raw: bytes, kind: str, frames: FramePolicy | None, sound: bool) -> Any:
+    def decode(
+        self,
+        raw: bytes,
+        kind: str,
+        frames: FramePolicy | None,
+        sound: bool,
+        least_side: int | None = None,
+    ) -> Any:
         """As `encoders.media.decode`."""
         # A thread would wait for ever for a decoder that hangs with the interpreter's lock held;
         # the kernel's timer ends the process by SIGALRM whatever it does.
         before = signal.setitimer(signal.ITIMER_REAL, self.limits.item_timeout)
         try:
-            return decode(raw, kind, self.limits, frames=frames, sound=sound)
+            return decode(raw, kind, self.limits, frames=frames, sound=sound, least_side=least_side)
         finally:
             signal.setitimer(signal.ITIMER_REAL, *before)
 
@@ -56,13 +63,20 @@ class Disposable:
         self._child: multiprocessing.process.BaseProcess | None = None
         self._pipe: multiprocessing.connection.Connection | None = None
 
-    def decode(self, raw: bytes, kind: str, frames: FramePolicy | None, sound: bool) -> Any:
+    def decode(
+        self,
+        raw: bytes,
+        kind: str,
+        frames: FramePolicy | None,
+        sound: bool,
+        least_side: int | None = None,
+    ) -> Any:
         """As `encoders.media.decode`; CRASH, TIMEOUT or OOM after `TRIES` tries."""
         for attempt in range(1, TRIES + 1):
             self.attempts = attempt
             try:
                 pipe = self._start()
-                pipe.send((raw, kind, self.limits, frames, sound))
+                pipe.send((raw, kind, self.limits, frames, sound, least_side))
                 if not pipe.poll(self.limits.item_timeout):
                     failure = MediaError(
                         Reason.TIMEOUT, f"decoding took longer than {self.limits.item_timeout:g} s"
@@ -112,11 +126,12 @@ def _serve(pipe: multiprocessing.connection.Connection) -> None:
     pipe.send("ready")
     while True:
         try:
-            raw, kind, limits, frames, sound = pipe.recv()
+            raw, kind, limits, frames, sound, least_side = pipe.recv()
         except EOFError:
             return
         try:
-            answer: tuple[bool, Any] = (True, decode(raw, kind, limits, frames=frames, sound=sound))
+            medium = decode(raw, kind, limits, frames=frames, sound=sound, least_side=least_side)
+            answer: tuple[bool, Any] = (True, medium)
         except MediaError as err:
             answer = (False, err)
         except MemoryError:

@@ -1,8 +1,9 @@
 """One cell of a row -> the decoded items that its modality's encoders take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from encoders.base import Encoder
 from encoders.media.errors import MediaError, Reason
 from pipeline.cells import CONVERT, is_absent
 from pipeline.config import ModalityConfig, RunConfig
@@ -25,7 +26,10 @@ _HOPELESS = (
 
 
 class Loader:
-    """A row's cell -> the decoded items of each stream; None where the cell is empty."""
+    """A row's cell -> the decoded items of each stream; None where the cell is empty.
+
+    encoders: those of the modality that the items are for, by stream.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class Loader:
         config: RunConfig,
         modality: str,
         decoder: InActor | Disposable,
+        encoders: Mapping[str, Encoder],
         watch: Stopwatch | None = None,
     ) -> None:
         self.source = source
@@ -40,6 +45,7 @@ class Loader:
         self.modality: ModalityConfig = config.modalities[modality]
         self.column = config.column(modality)
         self.decoder = decoder
+        self.least_side = least_side(encoders)
         self.watch = watch or Stopwatch("read")
 
     def uri(self, row: Row) -> str:
@@ -70,12 +76,13 @@ class Loader:
             return {"self": [CONVERT[kind](cell)]}
         if kind == "video":
             return self._video(cell)
-        return {"self": [self.decoder.decode(cell, kind, None, False)]}
+        return {"self": [self.decoder.decode(cell, kind, None, False, self.least_side)]}
 
     def _video(self, raw: bytes) -> dict[str, "list[Any] | MediaError"]:
         policy, sound = self.modality.frame_policy, bool(self.modality.sound)
+        side = self.least_side
         try:
-            video = self.decoder.decode(raw, "video", policy, sound)
+            video = self.decoder.decode(raw, "video", policy, sound, side)
             return {"frames": list(video.frames), "sound": _present(video.sound)}
         except MediaError as error:
             if not sound or error.reason in _HOPELESS:
@@ -83,7 +90,7 @@ class Loader:
         # One decode serves both; when it fails, a broken sound track must not cost the pictures.
         return {
             "frames": self._part(
-                lambda: list(self.decoder.decode(raw, "video", policy, False).frames)
+                lambda: list(self.decoder.decode(raw, "video", policy, False, side).frames)
             ),
             "sound": self._part(
                 lambda: _present(self.decoder.decode(raw, "video", None, True).sound)
@@ -95,6 +102,12 @@ class Loader:
             return decode()
         except MediaError as error:
             return error
+
+
+def least_side(encoders: Mapping[str, Encoder]) -> int | None:
+    """How small pictures may be decoded for the encoders of one modality, given by stream."""
+    seeing = next((encoders[stream] for stream in ("self", "frames") if stream in encoders), None)
+    return seeing.identity.least_side if seeing else None
 
 
 def _present(item: Any) -> list[Any]:

@@ -92,7 +92,7 @@ def gather(
     folder = files.at(config.output) / "plan"
     source = open_source(spec, folder)
     tool = Disposable(config.media_limits)
-    loader = Loader(source, config, feature.modality, tool)
+    loader = Loader(source, config, feature.modality, tool, {feature.stream: encoder})
     columns = columns_read(config, feature.modality)
     rows = chain.from_iterable(source.read(shard, columns) for shard in Plan.open(folder).shards())
     items: list[Prepared] = []

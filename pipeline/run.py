@@ -5,11 +5,10 @@ holds the lease, publishes snapshots and removes garbage; the workers do the res
 """
 
 import contextlib
-import dataclasses
 import functools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,26 +17,19 @@ from encoders.base import Identity
 from pipeline import cluster, expression, files, garbage, models, reach, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
+from pipeline.describe import describe, source_spec
 from pipeline.errors import ConfigError, PolyfuseError
-from pipeline.fuse import identify as identify_model
 from pipeline.fuse import save_model
 from pipeline.index import jobs as index_jobs
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
 from pipeline.memory import check_memory
-from pipeline.place import by_resources, is_network, settle
+from pipeline.place import by_resources, settle
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
-from pipeline.saved import (
-    SavedRun,
-    Setting,
-    identify_feature,
-    load_saved,
-    provenance,
-    refuse_changes,
-)
-from pipeline.sources import Source, SourceSpec, open_source
+from pipeline.saved import SavedRun, Setting, load_saved, refuse_changes
+from pipeline.sources import Source, open_source
 from pipeline.status import Status, read_status
 from pipeline.store import publish_snapshot
 from pipeline.units import Job, Unit
@@ -117,33 +109,6 @@ def restore(
     with Holder(folder) as lease:
         command = _Command(saved, source, lease, options, progress or Silent())
         return command.restore(model, record)
-
-
-def source_spec(config: RunConfig) -> SourceSpec:
-    """The source as workers open it."""
-    columns = tuple(dict.fromkeys(config.column(name) for name in config.modalities))
-    return SourceSpec(config.source.path, config.source.id, dict(config.source.types), columns)
-
-
-def describe(config: RunConfig, known: Mapping[str, Setting], run: Path | None = None) -> SavedRun:
-    """Identities of everything the configuration names; settings as far as they are known.
-
-    Models that are to be trained, and are not yet, have none.
-    """
-    identities = {feature.name: identify_feature(feature) for feature in config.features()}
-    for model in config.models:
-        if models.wanted(config, model).objective is None:
-            if all(name in identities for name in models.inputs(config, model)):
-                identities[model] = identify_model(config, model, identities)
-        elif run and (found := models.trained_identity(run, config, model, identities)):
-            identities[model] = found
-    settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
-    for feature in config.features():
-        if config.precision != "auto" and is_network(feature):
-            settings[feature.name] = dataclasses.replace(
-                settings[feature.name], precision=config.precision
-            )
-    return SavedRun(config, identities, settings, provenance())
 
 
 class _Command:
@@ -266,16 +231,30 @@ class _Command:
                 units += choose(standing, self.saved, modality)
             if not self.options.retry:
                 budget.add_done(standing.markers.values())
+        fuse = self._fused_on_the_way()
         for resources, modalities in by_resources(self.saved).items():
             units = [unit for modality in modalities for unit in left[modality]]
             total = len(modalities) * plan.totals.records
             # Closed here: an exception would keep a stream that nobody reads alive, and Ray at work for it.
-            with contextlib.closing(self._do("extract", units, resources, total)) as reports:
+            with contextlib.closing(self._do("extract", units, resources, total, fuse)) as reports:
                 for report in reports:
                     budget.add(report["unit"], report["shard"], report["tried"], report["failed"])
         underived = self._left(plan, todo.records_units)
         list(self._do("records", underived, cluster.Resources(), plan.totals.records))
         budget.check()
+
+    def _fused_on_the_way(self) -> list[str]:
+        """Models of features alone that need no training: a pool of workers for them would cost more
+        to start than they cost."""
+        config = self.saved.config
+        features = {feature.name for feature in config.features()}
+        return [
+            model
+            for model in config.models
+            if "fuse" in self.options.stages
+            and features.issuperset(models.inputs(config, model))
+            and self._save_untrained(model)
+        ]
 
     def _learn(self, plan: Plan) -> None:
         """Fit and fuse model by model: a later one may take the vectors of an earlier one."""
@@ -339,10 +318,16 @@ class _Command:
                 f"{model} is not trained as the configuration asks: `polyfuse fit CONFIG` trains "
                 "it (`polyfuse run` does everything)"
             )
-        if models.wanted(self.saved.config, model).objective is None:
-            save_model(self.folder, self.saved.config, model, self.saved.identities)
+        self._save_untrained(model)
         units = self._left(plan, todo.fuse_units, model)
         list(self._do(f"fuse {model}", units, cluster.Resources(), plan.totals.records))
+
+    def _save_untrained(self, model: str) -> bool:
+        """Whether the model needs no training; then it is there from now on."""
+        untrained = models.wanted(self.saved.config, model).objective is None
+        if untrained:
+            save_model(self.folder, self.saved.config, model, self.saved.identities)
+        return untrained
 
     def _left(
         self, plan: Plan, choose: Callable[..., Iterable[Unit]], *arguments: Any
@@ -352,7 +337,12 @@ class _Command:
         return [unit for shard in shards for unit in choose(shard, self.saved, *arguments)]
 
     def _do(
-        self, stage: str, units: Sequence[Unit], resources: cluster.Resources, total: int
+        self,
+        stage: str,
+        units: Sequence[Unit],
+        resources: cluster.Resources,
+        total: int,
+        fuse: Sequence[str] = (),
     ) -> Generator[dict[str, Any], None, None]:
         """Stream units through Ray, telling the progress; nothing starts when there are none."""
         if not units:
@@ -364,7 +354,7 @@ class _Command:
         workers = cluster.worker_count(asked, resources)
         most = asked if isinstance(asked, int) else len(units) if remote else workers
         self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
-        job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease)
+        job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease, fuse)
         with self._timed(stage):
             for report in cluster.stream(
                 job, units, resources, workers=workers, most=max(workers, most)

@@ -1,5 +1,6 @@
 """The small picklable things that travel to the workers: what to do, and with which rights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +43,16 @@ def all_units(config: RunConfig) -> set[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """What every unit of one command shares."""
+    """What every unit of one command shares.
+
+    fuse: models that need no training, to fuse a shard with as soon as all its modalities are there.
+    """
 
     run: Path
     saved: SavedRun
     source: SourceSpec
     lease: Lease
+    fuse: Sequence[str] = ()
 
     @property
     def plan(self) -> Path:

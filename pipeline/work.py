@@ -27,7 +27,7 @@ from pipeline.plan import Plan
 from pipeline.sources import open_source
 from pipeline.stopwatch import Stopwatch
 from pipeline.store import PartFile, write_part
-from pipeline.todo import Standing, count_items, records_units
+from pipeline.todo import Standing, count_items, extract_left, fuse_units, records_units
 from pipeline.units import RECORDS, SPLIT, Job, Unit, extract_unit
 
 _TRACE = "POLYFUSE_TRACEBACK" in os.environ
@@ -65,8 +65,8 @@ class Worker:
                 "restore": self._restore,
             }
             marker = work[unit.kind](unit, time.monotonic())
-        derived = self._derive_records(unit) if unit.kind == "extract" else None
-        return _report(marker, derived)
+        derived = self._complete(unit) if unit.kind == "extract" else []
+        return _report([marker, *derived])
 
     def _extract(self, unit: Unit, started: float) -> Marker:
         watch = Stopwatch("start")
@@ -124,15 +124,27 @@ class Worker:
             vectors[feature.name] = rows
         return Shelf(marker.states, vectors)
 
-    def _derive_records(self, done: Unit) -> Marker | None:
-        """records/ of the shard, if this unit was the last of its modalities.
+    def _complete(self, done: Unit) -> list[Marker]:
+        """If this unit was the last of its shard's modalities: records/, and what `job.fuse` names.
 
         Two workers may both find that they were last: equal bytes, and the first marker wins. Or
         neither does, where what the other wrote is not to be seen yet: the driver then finds it.
         """
-        standing = Standing(done.shard, self.ledger.of_shard(done.shard.number))
-        unit = next(records_units(standing, self.job.saved), None)
-        return self._records_from(standing.markers, unit, time.monotonic()) if unit else None
+        standing, saved = (
+            Standing(done.shard, self.ledger.of_shard(done.shard.number)),
+            self.job.saved,
+        )
+        if any(extract_left([standing], saved)):
+            return []
+        markers = [
+            self._records_from(standing.markers, unit, time.monotonic())
+            for unit in records_units(standing, saved)
+        ]
+        for model in self.job.fuse:
+            markers += [
+                self._fuse(unit, time.monotonic()) for unit in fuse_units(standing, saved, model)
+            ]
+        return markers
 
     def _records(self, unit: Unit, started: float) -> Marker:
         markers = {}
@@ -236,8 +248,9 @@ def input_parts(job: Job, ledger: Ledger, shard: int, model: str) -> dict[str, P
     return parts
 
 
-def _report(marker: Marker, derived: Marker | None) -> dict[str, Any]:
-    """What the driver needs to know about a finished unit, and the records/ it completed."""
+def _report(markers: Sequence[Marker]) -> dict[str, Any]:
+    """What the driver needs to know about a finished unit, the first, and those that it completed."""
+    marker = markers[0]
     tried, failed = count_items(marker)
     return {
         "unit": marker.unit,
@@ -247,7 +260,7 @@ def _report(marker: Marker, derived: Marker | None) -> dict[str, Any]:
         "failed": failed,
         "errors": dict(marker.errors),
         "seconds": marker.seconds,
-        "markers": [(found.unit, found.revision) for found in (marker, derived) if found],
+        "markers": [(found.unit, found.revision) for found in markers],
     }
 
 

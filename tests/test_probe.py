@@ -16,10 +16,11 @@ from encoders import precision
 from encoders.agreement import least_cosine
 from pipeline import cluster, probe
 from pipeline import config as configuration
+from pipeline.describe import describe, source_spec
 from pipeline.errors import ConfigError, Refused
 from pipeline.place import settle, unsettled
 from pipeline.plan import make_plan
-from pipeline.run import Options, describe, run, source_spec
+from pipeline.run import Options, run
 from pipeline.saved import Setting, load_saved
 from pipeline.sources import open_source
 

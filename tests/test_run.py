@@ -278,3 +278,12 @@ def test_workers_measure_their_steps_and_the_slowest_is_named(done):
     saved, status = load_saved(done / "run"), read_status(done / "run")
     (modality, step), _ = next(iter(step_shares(saved, status).items()))
     assert f"{modality}.{step} " in verdict(saved, status, {"extract": 1.0})[0]
+
+
+def test_extraction_alone_fuses_nothing_and_fusing_later_gives_the_same_bytes(done, tmp_path):
+    config = configuration.load(write_corpus(tmp_path / "corpus"))
+    extracted = run(config, Options(("extract",)))
+    assert not (extracted.run / "fused").exists()
+    assert not (extracted.run / "models").exists()
+    run(config, Options(("fuse", "index")))
+    assert part_bytes(extracted.run) == part_bytes(done / "run")

@@ -5,7 +5,7 @@ import pytest
 from corpus import write_corpus
 
 from pipeline import config as configuration
-from pipeline.run import describe
+from pipeline.describe import describe
 from pipeline.saved import Setting
 from pipeline.status import Stage, Status
 from pipeline.stopwatch import Stopwatch

@@ -27,6 +27,7 @@ def decode(
     *,
     frames: FramePolicy | None = None,
     sound: bool = True,
+    least_side: int | None = None,
 ) -> Image | Waveform | Video:
     """Decode one medium from memory; nothing else is ever opened.
 
@@ -36,6 +37,9 @@ def decode(
         limits: caps, checked before and during the work. `item_timeout` is the caller's to enforce.
         frames: video only: which pictures; None wants none.
         sound: video only: whether the sound track is wanted.
+        least_side: pictures and frames may come smaller than they are, where that is cheaper, but
+            with no side shorter than this; None wants every pixel. `limits` are about what the file
+            holds, whatever comes out.
 
     Raises:
         MediaError: whatever is wrong with the bytes; they cause no other exception.
@@ -52,7 +56,7 @@ def decode(
             Reason.TOO_LARGE, f"{kind}: {len(raw)} bytes; limits.bytes is {limits.bytes}"
         )
     try:
-        return _decode(raw, kind, limits, frames, sound)
+        return _decode(raw, kind, limits, frames, sound, least_side)
     except MediaError:
         raise
     except MemoryError as err:
@@ -62,13 +66,18 @@ def decode(
 
 
 def _decode(
-    raw: bytes, kind: str, limits: Limits, frames: FramePolicy | None, sound: bool
+    raw: bytes,
+    kind: str,
+    limits: Limits,
+    frames: FramePolicy | None,
+    sound: bool,
+    least_side: int | None,
 ) -> Image | Waveform | Video:
     # Imported when needed: Pillow and FFmpeg cost 50 ms and 30 MB each, and a process may need one.
     if kind == "image":
         from encoders.media.image import decode_image
 
-        return decode_image(raw, limits)
+        return decode_image(raw, limits, least_side)
     if kind == "audio":
         from encoders.media.audio import decode_audio
 

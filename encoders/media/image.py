@@ -7,7 +7,8 @@ other rarely wanted readers stay closed. What is decided here, and where Pillow 
 - EXIF orientation is applied; an unreadable EXIF block is no orientation, not an error;
 - transparency is composited on white;
 - an embedded ICC profile is left alone: pixels are taken as sRGB (LAB is converted, by littlecms);
-- deep samples are scaled to 8 bits, never clipped: see `_grey8`.
+- deep samples are scaled to 8 bits, never clipped: see `_grey8`;
+- a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, where that is as much as is asked for.
 
 `limits.pixels` is checked from the header, before anything is decoded. Pillow's own cap stays as a
 second wall, for pictures inside pictures: it refuses above twice Image.MAX_IMAGE_PIXELS
@@ -35,6 +36,7 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000"),
     *("ICO", "PSD", "QOI", "PPM", "TGA"),
 )
+_BAND = 2**18  # bytes; stays in the cache
 _WALL = threading.Lock()  # on Pillow's cap
 _EXPECTED = "a picture: " + ", ".join(FORMATS)
 
@@ -50,8 +52,13 @@ _UPRIGHT = {
 }
 
 
-def decode_image(raw: bytes, limits: Limits) -> Image:
+def decode_image(raw: bytes, limits: Limits, least_side: int | None = None) -> Image:
     """Decode one picture.
+
+    Args:
+        raw: the encoded file.
+        limits: `pixels` is held against the picture's own size.
+        least_side: what no side needs to be longer than; None wants the picture at its own size.
 
     Raises:
         MediaError: BOMB, UNSUPPORTED, BAD_FORMAT or DECODE_ERROR. Other exceptions of Pillow pass
@@ -62,8 +69,10 @@ def decode_image(raw: bytes, limits: Limits) -> Image:
     try:
         with pillow.open(io.BytesIO(raw), formats=FORMATS) as picture:
             _check_size(picture.width, picture.height, limits)
+            if least_side is not None:
+                picture.draft(None, (least_side, least_side))
             picture.load()
-            return Image(np.array(_upright(_rgb8(picture), picture)))
+            return Image(_pixels(_upright(_rgb8(picture), picture)))
     except UnidentifiedImageError as err:
         raise unreadable(raw, "picture", _EXPECTED) from err
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as err:
@@ -116,6 +125,21 @@ def _bomb(width: int, height: int, limits: Limits) -> MediaError:
         f"{width} x {height} = {width * height} pixels; limits.pixels is {limits.pixels}: "
         "raise it if you trust this source",
     )
+
+
+def _pixels(rgb: pillow.Image) -> np.ndarray:
+    """(H, W, 3) uint8, a copy.
+
+    Taken in bands: Pillow gives pixels as `bytes`, pieced together, and each copy of a large
+    picture costs more in fresh memory than its JPEG costs in decoding.
+    """
+    width, height = rgb.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND // (3 * width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _rgb8(picture: pillow.Image) -> pillow.Image:

@@ -19,6 +19,7 @@ from encoders.media.errors import MediaError
 from encoders.media.types import Video
 from pipeline.config import KINDS, Feature, RunConfig
 from pipeline.errors import ConfigError, PolyfuseError, Refused
+from pipeline.load import least_side
 
 # A kind that no modality has may be a stream of a video: {kind: stream}.
 _STREAMS = {"image": "frames", "audio": "sound"}
@@ -128,7 +129,8 @@ class QueryEncoder:
         # All encoders before any medium: a refusal must not depend on what was asked.
         built = {f.name: self._encoder(f, located.get(f.name)) for f in usable}
         try:
-            streams = self._streams(key, value, features)
+            side = least_side({f.stream: built[f.name] for f in usable})
+            streams = self._streams(key, value, features, side)
             found = {
                 f.name: _encode(built[f.name], streams[f.stream])
                 for f in usable
@@ -142,7 +144,9 @@ class QueryEncoder:
             raise PolyfuseError(f"the query's {key} holds nothing for {wanted}")
         return found
 
-    def _streams(self, key: str, value: Any, features: list[Feature]) -> dict[str, list[Any]]:
+    def _streams(
+        self, key: str, value: Any, features: list[Feature], side: int | None
+    ) -> dict[str, list[Any]]:
         """Decoded items by stream, as extraction decodes them."""
         modality = self.config.modalities[features[0].modality]
         whole = modality.kind == "video" and key in (features[0].modality, "video")
@@ -151,9 +155,14 @@ class QueryEncoder:
             raw = _read(key, value, self.config.media_limits.bytes)
             limits = self.config.media_limits
             if not whole:
-                return {features[0].stream: [decode(raw, kind, limits)]}
+                return {features[0].stream: [decode(raw, kind, limits, least_side=side)]}
             video = decode(
-                raw, kind, limits, frames=modality.frame_policy, sound=bool(modality.sound)
+                raw,
+                kind,
+                limits,
+                frames=modality.frame_policy,
+                sound=bool(modality.sound),
+                least_side=side,
             )
             assert isinstance(video, Video)
             return {"frames": list(video.frames), "sound": [video.sound] if video.sound else []}
