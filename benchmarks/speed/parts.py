@@ -64,7 +64,8 @@ def _modality(
     shards = Plan.open(plan).shards()
     rows = list(islice((row for shard in shards for row in source.read(shard, columns)), sample))
     yield {}
-    loader = Loader(source, config, modality, InActor(config.media_limits))
+    decoder = InActor(config.media_limits)
+    loader = Loader(source, config, modality, decoder, {feature.stream: half})
 
     def decode() -> list[Prepared]:
         prepared: list[Prepared] = []
