@@ -217,6 +217,11 @@ def test_our_share_of_the_ceiling_is_of_both_cores():
     assert "| 200 | 182 | 100 | 0.50 | 0.92 | missed |" in page(results())
 
 
+def test_a_processor_without_amx_is_named_as_such():
+    assert "no AMX" in page(results())
+    assert "no AMX" not in page(results() | {"processor": "some; amx_bf16"})
+
+
 def test_the_picture_has_a_bar_for_every_rate():
     drawn = ElementTree.fromstring(picture(results()))
     texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]

@@ -54,7 +54,7 @@ def _measure(case: Case, given: argparse.Namespace, data: Path) -> None:
     bench = Bench.ready(case, given.cache, data)
     bench.reference()
     names = [name for name in case.systems if name in (given.system or case.systems)]
-    found = _case(case)
+    found = _case(case, kept=bool(given.system))
     earlier = {row["name"]: row for row in found["systems"] if row["name"] not in names}
     rows = {name: _row(name) for name in names}
     if case.kind == "audio":
@@ -121,11 +121,11 @@ def _fill_in(row: dict[str, Any]) -> None:
                 run["rate"] = rate
 
 
-def _case(case: Case) -> dict[str, Any]:
-    """What an earlier call has found, with the case as it is now."""
+def _case(case: Case, *, kept: bool) -> dict[str, Any]:
+    """The case as it is now. kept: with what an earlier call has found."""
     about = asdict(case) | {"date": results.about(NAME)["date"], "commit": results.commit()}
-    earlier = results.load(NAME).get("cases", {}).get(case.name, {})
-    return {"systems": earlier.get("systems", []), "parts": []} | {"case": about}
+    earlier = results.load(NAME).get("cases", {}).get(case.name, {}) if kept else {}
+    return {"systems": [], **earlier, "case": about, "parts": []}
 
 
 def _save(found: dict[str, Any]) -> None:
