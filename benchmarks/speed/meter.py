@@ -1,6 +1,7 @@
 """A command in a fresh process, watched with everything it starts: time, CPU, memory."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ _STEP = 0.1  # seconds between looks
 _GROWTH = 1.05  # memory is added up exactly when the cheap sum has grown by so much
 _TICK, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 _REASON = 300
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
 # Threads of a shell would be those of every pool; the peers are measured with what they choose.
 _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM")
 
@@ -59,7 +61,9 @@ def measure(
         failure = f"not done after {timeout:.0f} s"
     elif code:
         said = log.read_text(encoding="utf-8", errors="replace").strip()
-        failure = (said.splitlines() or [f"exit code {code}"])[-1][-_REASON:]
+        lines = said.splitlines() or [f"exit code {code}"]
+        named = [line for line in lines if _ERROR.match(line)]  # advice may follow it
+        failure = (named or lines)[-1][-_REASON:]
     return Usage(round(seconds, 3), round(sum(tree.cpu.values()), 2), tree.peak, load, failure)
 
 
