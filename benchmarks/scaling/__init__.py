@@ -1,0 +1,1 @@
+"""How cost grows with records and with workers: `python -m benchmarks.scaling`."""

@@ -1,0 +1,88 @@
+"""What was aimed at, and what a case says about it: shares of the ceiling, ratios to the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.speed import summary
+
+OURS = "polyfuse"
+WHOLE = 0.85  # of the steady rate, for a run of two minutes or more
+REAL_TIME = 500.0  # seconds of sound per second
+DECODE = 0.5  # of the time that Pillow takes
+# Ours over theirs: for a system, and for one in a certain case.
+_RATIOS = {
+    "Ray Data, documented": 5.0,
+    "Ray Data, tuned": 1.3,
+    "clip-retrieval": 5.0,
+    "Daft": 1.0,
+}
+_RATIOS_OF_CASES = {
+    ("T1", "sentence-transformers"): 3.5,
+    ("T1", "sentence-transformers, bf16"): 1.25,
+    ("T1", "sentence-transformers, OpenVINO"): 1.25,
+    ("T2", "sentence-transformers"): 4.5,
+}
+
+
+def ratio_goal(case: str, system: str) -> float | None:
+    """How many times their rate ours shall be; None where nothing was set."""
+    return _RATIOS_OF_CASES.get((case, system), _RATIOS.get(system))
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Records per second on all cores at once, from what each core managed.
+
+    decode, plain: reading alone, ours and that of Pillow or PyAV with transformers' processor (None
+    where there is none); fp32, bf16: the network alone; bound: one after the other on each core.
+    """
+
+    decode: float
+    plain: float | None
+    fp32: float
+    bf16: float
+
+    bound: float
+
+    @classmethod
+    def of(cls, parts: Sequence[Mapping[str, Any]]) -> "Ceilings":
+        def together(name: str) -> float:
+            return sum(1 / part[name] for part in parts)
+
+        return cls(
+            decode=together("decode"),
+            plain=together("plain") if parts[0]["plain"] else None,
+            fp32=together("fp32"),
+            bf16=together("bf16"),
+            bound=sum(1 / (part["decode"] + part["bf16"]) for part in parts),
+        )
+
+    def limit(self, case: Mapping[str, Any]) -> float:
+        """What the goal of the case is a share of."""
+        return self.bound if case["additive"] else self.bf16
+
+
+def row(found: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """A system's row of a case."""
+    return next((row for row in found["systems"] if row["name"] == name), None)
+
+
+def rate(found: Mapping[str, Any], name: str) -> float | None:
+    """Its median steady rate; None where it has none."""
+    there = row(found, name)
+    spread = summary.rates(there) if there else None
+    return spread.median if spread else None
+
+
+def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, float, float | None]]:
+    """(case, system, our rate over theirs, what was aimed at) of everything measured."""
+    found = []
+    for name, case in results["cases"].items():
+        ours = rate(case, OURS)
+        for other in case["systems"]:
+            theirs = rate(case, other["name"])
+            if other["name"] != OURS and ours and theirs:
+                goal = ratio_goal(name, other["name"])
+                found.append((name, other["name"], ours / theirs, goal))
+    return found

@@ -1,0 +1,204 @@
+"""docs/results/speed.md from the numbers beside it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.results import footer
+from benchmarks.speed import goals, summary
+from benchmarks.speed.goals import OURS, Ceilings
+from benchmarks.speed.summary import Spread
+
+_GIB = 2**30
+_HEADS = (
+    "system", "records", "cold start", "steady, per second", "whole run, per second",
+    "CPU s per record", "peak memory", "cosine least / p1 / mean", "recall@10",
+)  # fmt: skip
+
+
+def page(results: Mapping[str, Any]) -> str:
+    lines = [
+        "# Speed: polyfuse beside others",
+        "",
+        "Every run is a fresh process from files to Parquet; the systems take turns, and a number is the",
+        "median of the runs with their range. How to read it, what is fair and what is not:",
+        f"[speed.md](../speed.md). {_processor(results['processor'])}",
+        "",
+        "![Steady rates as a share of the network alone in bf16](speed.svg)",
+        "",
+        *_ratios(results),
+        *_ceilings(results),
+    ]
+    for name, found in results["cases"].items():
+        lines += _case(name, found)
+    return "\n".join([*lines, *footer(results, "benchmarks/speed")]) + "\n"
+
+
+def _processor(said: str) -> str:
+    if "amx_bf16" in said:
+        return f"Processor: {said}."
+    return f"Processor: {said}, no AMX, which would widen every gap between bf16 and fp32."
+
+
+# -- ratios
+
+
+def _ratios(results: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "## Our rate over theirs",
+        "",
+        "Steady rates. Below 1 they are faster; missed: less than was aimed at.",
+        "",
+        "| case | system | ratio | aimed at | |",
+        "| --- | --- | ---: | ---: | --- |",
+    ]
+    for case, system, ratio, goal in goals.ratios(results):
+        wanted = "" if goal is None else f"{goal:g}"
+        lines.append(f"| {case} | {system} | {ratio:.2f} | {wanted} | {_verdict(ratio, goal)} |")
+    return [*lines, ""]
+
+
+def _verdict(value: float, goal: float | None) -> str:
+    if goal is None:
+        return ""
+    return "reached" if value >= goal else "missed"
+
+
+# -- ceilings
+
+
+def _ceilings(results: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "## Ours beside what the machine could do",
+        "",
+        "Records per second of both cores at once, one thread each. decode: reading and preparing alone,",
+        "ours and by Pillow or PyAV with the processor of transformers; fp32, bf16: the network alone on",
+        "ready tensors, at the best batch size; bound: decoding and bf16 one after the other. kept: our",
+        "steady rate as a share of bf16, or of the bound where a star says so.",
+        "",
+        "| case | decode | theirs | fp32 | bf16 | bound | ours | kept | aimed at | |",
+        "| --- |" + " ---: |" * 8 + " --- |",
+    ]
+    for name, found in results["cases"].items():
+        if not found["parts"]:
+            continue
+        case, ceilings = found["case"], Ceilings.of(found["parts"])
+        ours = goals.rate(found, OURS)
+        kept = ours / ceilings.limit(case) if ours else None
+        cells = [
+            _number(ceilings.decode), _number(ceilings.plain), _number(ceilings.fp32),
+            _number(ceilings.bf16), _number(ceilings.bound), _number(ours),
+            "" if kept is None else f"{kept:.2f}{'*' if case['additive'] else ''}",
+            f"{case['goal']:g}", "" if kept is None else _verdict(kept, case["goal"]),
+        ]  # fmt: skip
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [*lines, "", *_decode(results), *_long(results), *_sounds(results)]
+
+
+def _decode(results: Mapping[str, Any]) -> list[str]:
+    """Where decoding is heavy enough to matter."""
+    said = []
+    for name, found in results["cases"].items():
+        ceilings = Ceilings.of(found["parts"]) if found["parts"] else None
+        if ceilings and ceilings.plain and found["case"]["additive"]:
+            said.append(f"{name} {ceilings.plain / ceilings.decode:.2f}")
+    start = f"Our decoding takes, of their time (aimed at {goals.DECODE:g} at most): "
+    return [start + ", ".join(said) + ".", ""] if said else []
+
+
+def _long(results: Mapping[str, Any]) -> list[str]:
+    runs = {name: found["long"] for name, found in results["cases"].items() if "long" in found}
+    if not runs:
+        return []
+    said = [
+        f"{name}: {run['items'] / run['seconds'] / run['rate']:.2f} ({run['items']:,} records in "
+        f"{run['seconds']:.0f} s)"
+        for name, run in runs.items()
+    ]
+    start = (
+        f"Whole runs of two minutes, as a share of their own steady rate (aimed at {goals.WHOLE}): "
+    )
+    return [start + "; ".join(said) + ".", ""]
+
+
+def _sounds(results: Mapping[str, Any]) -> list[str]:
+    found = results["cases"].get("A1")
+    ours = goals.rate(found, OURS) if found else None
+    if found is None or ours is None:
+        return []
+    times = ours * found["duration"]
+    verdict = _verdict(times, goals.REAL_TIME)
+    return [f"A1 is {times:,.0f} times real time (aimed at {goals.REAL_TIME:g}: {verdict}).", ""]
+
+
+# -- one case
+
+
+def _case(name: str, found: Mapping[str, Any]) -> list[str]:
+    case = found["case"]
+    models = ", ".join(case["models"].values())
+    lines = [
+        f"## {name}: {case['title']}",
+        "",
+        f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}, load "
+        f"of the machine before a run {_load(found['systems'])}.",
+        "",
+        "| " + " | ".join(_HEADS) + " |",
+        "| --- |" + " ---: |" * (len(_HEADS) - 1),
+        *(_row(row) for row in found["systems"] if not row["reason"]),
+        "",
+    ]
+    for row in found["systems"]:
+        if row["reason"]:
+            lines += [f"{row['name']}: no number. {_quoted(row['reason'])}", ""]
+    told = [f"{row['name']}: {row['threads']}" for row in found["systems"] if not row["reason"]]
+    return [*lines, "Threads. " + ". ".join(told) + ".", ""]
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    runs = row["runs"]
+    rates = summary.rates(row)
+    cells = [
+        row["name"],
+        f"{runs[0]['items']:,}" if runs else "",
+        " s, ".join(f"{run['seconds']:.1f}" for run in row["cold"]) + " s" if row["cold"] else "",
+        _spread(rates),
+        _spread(Spread.of([run["items"] / run["seconds"] for run in runs])) if runs else "",
+        f"{min(run['cpu'] / run['items'] for run in runs):.3g}" if runs else "",
+        f"{max(run['peak'] for run in runs) / _GIB:.1f} GiB" if runs else "",
+        *_accuracy(runs),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _accuracy(runs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The worst of the runs."""
+    if not runs:
+        return "", ""
+    if missing := max(run["accuracy"].get("missing", 0) for run in runs):
+        return f"{missing} records missing", ""
+    least, p1, mean, recall = (
+        min(run["accuracy"][name] for run in runs) for name in ("least", "p1", "mean", "recall")
+    )
+    return f"{least:.4f} / {p1:.4f} / {mean:.4f}", f"{recall:.3f}"
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{_number(spread.median)} ({_number(spread.low)} to {_number(spread.high)})"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _load(systems: Sequence[Mapping[str, Any]]) -> str:
+    loads = [run["load"] for row in systems for run in row["runs"]]
+    return f"{min(loads):.1f} to {max(loads):.1f}" if loads else "unknown"
+
+
+def _quoted(reason: str) -> str:
+    """On one line, and nothing in it is Markdown."""
+    return "`" + " ".join(reason.replace("`", "'").split()) + "`"

@@ -1,0 +1,151 @@
+"""Our decoding alone, and the network alone on ready tensors: `... parts SETTING.json`, one thread.
+
+One such process per core works at the same time, because cores share memory and cache: each says
+`ready`, waits for a line, measures, and prints its numbers as JSON.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import encoders
+from benchmarks.speed.programs import models as plain
+from encoders.base import Encoder, Prepared
+from pipeline import config as configuration
+from pipeline.isolate import InActor
+from pipeline.load import Loader
+from pipeline.plan import make_plan
+from pipeline.run import source_spec
+from pipeline.sources import open_source
+
+ROWS = (4, 8, 16, 32, 64)  # per batch of median cost; the best of them is the ceiling
+_LEAST = 1.0  # seconds that anything is timed for, whole passes
+
+
+def main() -> None:
+    """SETTING: config (YAML of a run), sample (records), folder (for a plan of its own)."""
+    torch.set_num_threads(1)
+    setting = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    config = configuration.load(Path(setting["config"]))
+    plan = Path(setting["folder"], f"plan-{sys.argv[2]}")
+    source = open_source(source_spec(config), plan)
+    make_plan(source, plan, records=config.shard.records, bytes=config.shard.bytes)
+    found: dict[str, Any] = {"decode": 0.0, "plain": None, "fp32": 0.0, "bf16": 0.0, "rows": {}}
+    steps = [_modality(config, source, plan, name, setting["sample"]) for name in config.modalities]
+    for step in steps:
+        next(step)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for step in steps:
+        for name, value in next(step).items():
+            if name == "rows":
+                found["rows"] |= value
+            elif value is not None:
+                found[name] = (found[name] or 0.0) + value
+    print(json.dumps(found), flush=True)
+
+
+def _modality(
+    config: Any, source: Any, plan: Path, modality: str, sample: int
+) -> Iterator[dict[str, Any]]:
+    """Build, yield nothing; then seconds per record of each part."""
+    from pipeline.extract import columns_read
+    from pipeline.plan import Plan
+
+    (feature,) = config.features(modality)
+    half = encoders.build(feature.encoder, precision="bf16", device="cpu")
+    columns = columns_read(config, modality)
+    shards = Plan.open(plan).shards()
+    rows = list(islice((row for shard in shards for row in source.read(shard, columns)), sample))
+    yield {}
+    decoder = InActor(config.media_limits)
+    loader = Loader(source, config, modality, decoder, {feature.stream: half})
+
+    def decode() -> list[Prepared]:
+        prepared: list[Prepared] = []
+        for row in rows:
+            prepared += half.prepare(loader.load(row)[feature.stream])  # type: ignore[arg-type]
+        return prepared
+
+    seconds = {"decode": timed(decode) / len(rows), "plain": None}
+    if modality in ("image", "video"):
+        seconds["plain"] = timed(_plain(modality, rows, config, feature)) / len(rows)
+    items = decode()
+    full = encoders.build(feature.encoder, precision="fp32", device="cpu")
+    best, chosen = _ceiling(half, items, ROWS)
+    slow, _ = _ceiling(full, items, (chosen,))
+    yield {
+        **seconds, "bf16": best / len(rows), "fp32": slow / len(rows),
+        "rows": {modality: chosen},
+    }  # fmt: skip
+
+
+def _plain(modality: str, rows: Sequence[Any], config: Any, feature: Any) -> Callable[[], object]:
+    """The same files by Pillow or PyAV and the processor of transformers."""
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(feature.encoder.options["model"])
+    files = [Path(row.cells[config.column(modality)]) for row in rows]
+
+    def decode() -> None:
+        for file in files:
+            content = file.read_bytes()
+            found = [plain.decoded(content)] if modality == "image" else plain.frames(content)
+            processor(found, return_tensors="pt")
+
+    return decode
+
+
+def _ceiling(encoder: Encoder, items: Sequence[Prepared], rows: Sequence[int]) -> tuple[float, int]:
+    """(seconds for all items at the best number of rows, that number)."""
+    module: Any = encoder.module  # type: ignore[attr-defined]
+    costs = [encoder.cost(item) for item in items]
+    typical = sorted(costs)[len(costs) // 2]
+    tried = {}
+    for count in rows:
+        chosen = batches(costs, count * typical)
+        ready = [encoder.tensors([items[n] for n in part]) for part in chosen]  # type: ignore[attr-defined]
+
+        def forward(ready: Sequence[dict[str, torch.Tensor]] = ready) -> None:
+            with torch.inference_mode():
+                for tensors in ready:
+                    module(**tensors)
+
+        tried[count] = timed(forward)
+    best = min(tried, key=tried.__getitem__)
+    return tried[best], best
+
+
+def batches(costs: Sequence[int], budget: int) -> list[list[int]]:
+    """Places of the items in batches whose size times its highest cost stays within a budget.
+
+    From the cheapest to the dearest, so that little is padded; an item above the budget is alone.
+    """
+    plan: list[list[int]] = []
+    for place in sorted(range(len(costs)), key=costs.__getitem__):
+        if plan and (len(plan[-1]) + 1) * costs[place] <= budget:
+            plan[-1].append(place)
+        else:
+            plan.append([place])
+    return plan
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of one call: the median of calls for at least a second, after one that warms up."""
+    work()
+    seconds: list[float] = []
+    while sum(seconds) < _LEAST:
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return sorted(seconds)[len(seconds) // 2]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""From raw runs to the numbers of the page. Pure: no file is read, nothing is started."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and the range it comes from."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.median(values), min(values), max(values))
+
+
+def steady(events: Sequence[Mapping[str, float]]) -> float:
+    """Items per second between the first and the last time that a batch was finished.
+
+    events: {start, finish (seconds), items}. Of a batch that was under way at the first finish the
+    part counts that was left, as if it went evenly; so start-up, before or inside the first batch,
+    doesn't count, and waiting for the last worker does. A single batch: its own rate.
+    """
+    first = min(event["finish"] for event in events)
+    last = max(event["finish"] for event in events)
+    if len(events) == 1 or last == first:
+        return sum(e["items"] for e in events) / (last - min(e["start"] for e in events))
+    done = 0.0
+    for event in events:
+        length = max(event["finish"] - event["start"], 1e-9)
+        done += event["items"] * min(1.0, max(0.0, event["finish"] - first) / length)
+    return done / (last - first)
+
+
+def marginal(seconds: float, items: int, small_seconds: float, small_items: int) -> float | None:
+    """Items per second from two runs of different size; None where the larger took no longer."""
+    more = seconds - small_seconds
+    return (items - small_items) / more if more > 0 else None
+
+
+def accuracy(vectors: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Cosines of corresponding rows, and how many of the 10 nearest rows are the same.
+
+    Args:
+        vectors, reference: (N, D), N > 10.
+
+    Returns:
+        {least, p1, mean, recall}.
+    """
+    ours, theirs = _unit(vectors), _unit(reference)
+    cosines = (ours * theirs).sum(1)
+    found, wanted = _nearest(ours), _nearest(theirs)
+    shared = [len(set(a) & set(b)) for a, b in zip(found, wanted, strict=True)]
+    return {
+        "least": float(cosines.min()),
+        "p1": float(np.quantile(cosines, 0.01)),
+        "mean": float(cosines.mean()),
+        "recall": float(np.mean(shared) / NEIGHBOURS),
+    }
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    wide = vectors.astype(np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-30)
+
+
+def _nearest(unit: np.ndarray) -> np.ndarray:
+    """(N, 10) rows that are nearest to each, itself left out."""
+    products = unit @ unit.T
+    np.fill_diagonal(products, -np.inf)
+    return np.argpartition(-products, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+
+
+def rates(row: Mapping[str, Any]) -> Spread | None:
+    """Of one system's runs; None where it has none."""
+    found = [run["rate"] for run in row["runs"] if "rate" in run]
+    return Spread.of(found) if found else None

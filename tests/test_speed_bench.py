@@ -1,0 +1,233 @@
+"""The speed benchmark's arithmetic, its generated corpora, its watch over processes, its page."""
+
+import copy
+import math
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks.speed import cases, corpora, goals, meter, parts, summary, systems
+from benchmarks.speed.page import page
+from benchmarks.speed.picture import picture
+from pipeline import config
+
+RATE = 100.0  # of a run that is made up
+
+
+# -- rates
+
+
+def batches(start: float, first: float, each: float, items: int, count: int) -> list[dict]:
+    """What a worker notes that needs `first` seconds before its first batch moves."""
+    events, begun = [], start
+    for number in range(count):
+        finish = (start + first if number == 0 else begun) + each
+        events.append({"start": begun, "finish": finish, "items": items})
+        begun = finish
+    return events
+
+
+@pytest.mark.parametrize("start_up", [0.0, 7.0, 30.0])
+def test_two_even_workers_have_the_sum_of_their_rates_whatever_start_up_took(start_up):
+    one = batches(0.0, start_up, 1.0, 10, 20)
+    other = batches(0.0, start_up, 0.5, 10, 40)
+    assert summary.steady(one + other) == pytest.approx(10 / 1.0 + 10 / 0.5, rel=0.02)
+
+
+def test_waiting_for_the_last_worker_counts():
+    even = [{"start": n, "finish": n + 1, "items": 10} for n in range(10)]
+    late = {"start": 10, "finish": 20, "items": 10}
+    assert summary.steady([*even, late]) == pytest.approx(100 / 19)
+
+
+def test_a_single_batch_has_its_own_rate():
+    assert summary.steady([{"start": 3.0, "finish": 5.0, "items": 8}]) == 4.0
+
+
+def test_two_sizes_give_a_rate_without_start_up():
+    assert summary.marginal(7 + 100 / 5, 100, 7 + 8 / 5, 8) == pytest.approx(5)
+    assert summary.marginal(7, 100, 7, 8) is None
+
+
+def test_a_spread_is_the_median_and_the_range():
+    assert summary.Spread.of([3.0, 1.0, 10.0]) == summary.Spread(3.0, 1.0, 10.0)
+
+
+# -- accuracy
+
+
+def test_accuracy_is_that_of_a_loop_over_all_pairs():
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((40, 8)).astype(np.float32)
+    vectors = reference + 0.3 * rng.standard_normal((40, 8)).astype(np.float32)
+
+    def cosine(a, b):
+        a, b = a.astype(float), b.astype(float)
+        return sum(a * b) / math.sqrt(sum(a * a) * sum(b * b))
+
+    def nearest(rows, n):
+        others = [m for m in range(len(rows)) if m != n]
+        return set(sorted(others, key=lambda m: -cosine(rows[n], rows[m]))[:10])
+
+    cosines = [cosine(a, b) for a, b in zip(vectors, reference, strict=True)]
+    shared = [len(nearest(vectors, n) & nearest(reference, n)) / 10 for n in range(40)]
+    found = summary.accuracy(vectors, reference)
+    assert found["least"] == pytest.approx(min(cosines))
+    assert found["mean"] == pytest.approx(np.mean(cosines))
+    assert found["least"] <= found["p1"] <= found["mean"]
+    assert found["recall"] == pytest.approx(np.mean(shared))
+
+
+def test_length_changes_no_accuracy():
+    rows = np.random.default_rng(1).standard_normal((20, 4))
+    found = summary.accuracy(rows * 7, rows)
+    assert found["least"] == pytest.approx(1)
+    assert found["recall"] == 1
+
+
+# -- corpora
+
+
+def test_lengths_are_log_normal_and_the_same_again():
+    lengths = corpora.skewed_lengths(20_000)
+    assert np.array_equal(lengths, corpora.skewed_lengths(20_000))
+    assert abs(np.median(lengths) - 40) <= 1
+    assert lengths.max() == 512
+    logs = np.log(lengths[lengths < 512])
+    assert abs(logs.mean() - np.median(logs)) < 0.05  # symmetric: no tail on one side
+
+
+def test_texts_cost_exactly_what_was_wanted():
+    words, costs = ["a", "bb", "ccc", "dddd"], np.array([1, 2, 3, 4])
+    lengths = corpora.skewed_lengths(200)
+    texts = corpora.words_for(lengths, words, costs)
+    counted = [2 + sum(len(word) for word in text.split()) for text in texts]
+    assert counted == lengths.tolist()
+    assert texts == corpora.words_for(lengths, words, costs)
+    assert len(set(texts)) > 150
+
+
+def test_pictures_and_sounds_are_the_same_again_and_differ_from_each_other():
+    photos = [np.random.default_rng(n).integers(0, 256, (60, 80, 3), np.uint8) for n in range(2)]
+    first, again, other = (np.asarray(corpora.picture(photos, n, 50, 40)) for n in (0, 0, 1))
+    assert first.shape == (40, 50, 3)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    sounds = [corpora.sound(n) for n in (0, 0, 1)]
+    assert np.array_equal(sounds[0], sounds[1])
+    assert all(3 * corpora.RATE - 1 <= len(sound) <= 60 * corpora.RATE for sound in sounds)
+
+
+@pytest.mark.parametrize("case", cases.CASES.values(), ids=cases.CASES.keys())
+def test_the_configuration_of_every_case_is_valid_and_says_nothing_about_speed(case, tmp_path):
+    models = {modality: Path("model") for modality in case.models}
+    content = systems.configuration(case, tmp_path / "table.csv", models, tmp_path / "run")
+    assert content.keys() == {"source", "modalities", "output"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
+    loaded = config.load(tmp_path / "run.yaml")
+    assert loaded.precision == "auto"
+    assert loaded.workers == "auto"
+    assert [feature.modality for feature in loaded.features()] == sorted(case.models)
+
+
+def test_every_system_of_a_case_is_known_and_ours_comes_first():
+    for case in cases.CASES.values():
+        assert set(case.systems) <= systems.SYSTEMS.keys()
+        assert case.systems[0] == goals.OURS
+    with pytest.raises(ValueError, match="unknown case 'T9'; known: T1, "):
+        cases.named(["T9"])
+
+
+@pytest.mark.parametrize("budget", [1, 40, 200])
+def test_batches_hold_everything_once_within_the_budget(budget):
+    costs = np.random.default_rng(2).integers(1, 60, 100).tolist()
+    found = parts.batches(costs, budget)
+    assert sorted(place for batch in found for place in batch) == list(range(100))
+    for batch in found:
+        assert len(batch) == 1 or len(batch) * max(costs[place] for place in batch) <= budget
+
+
+# -- processes
+
+
+def test_memory_and_time_of_a_child_count(tmp_path):
+    child = "x = bytearray(200_000_000); y = sum(n * n for n in range(6_000_000))"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    usage = meter.measure([sys.executable, "-c", program], tmp_path / "log", timeout=60)
+    assert usage.failure == ""
+    assert 200_000_000 < usage.peak < 400_000_000
+    assert 0 < usage.cpu < usage.seconds * 4
+
+
+def test_a_failure_is_its_last_line_and_one_that_hangs_is_ended(tmp_path):
+    fails = [sys.executable, "-c", "print('before'); raise SystemExit('no model there')"]
+    assert meter.measure(fails, tmp_path / "log", timeout=60).failure == "no model there"
+    advises = [sys.executable, "-c", "raise ImportError('no codec\\nRestart.')"]
+    assert meter.measure(advises, tmp_path / "log", timeout=60).failure == "ImportError: no codec"
+    hangs = [sys.executable, "-c", "import time; time.sleep(100)"]
+    assert meter.measure(hangs, tmp_path / "log", timeout=1).failure == "not done after 1 s"
+
+
+# -- the page
+
+
+def run(rate: float, items: int = 1000) -> dict:
+    worth = {"least": 0.9995, "p1": 0.9997, "mean": 0.9999, "recall": 0.99, "compared": 256}
+    usage = {"seconds": 8 + items / rate, "cpu": 20.0, "peak": 2**31, "load": 0.1}
+    return {**usage, "items": items, "rate": rate, "accuracy": worth}
+
+
+def row(name: str, *rates: float, reason: str = "") -> dict:
+    runs = [run(rate) for rate in rates]
+    return {"name": name, "threads": "one", "cold": runs[:1], "runs": runs, "reason": reason}
+
+
+def results() -> dict:
+    case = {**vars(cases.CASES["T1"]), "date": "2026-01-01", "commit": "abc"}
+    found = [
+        row("polyfuse", RATE, 1.1 * RATE, 0.9 * RATE),
+        row("sentence-transformers", 0.25 * RATE),
+        row("sentence-transformers, OpenVINO", 2 * RATE),
+        row("Daft", reason="can't be\ninstalled: `no` wheel"),
+    ]
+    core = {"decode": 1e-3, "plain": None, "fp32": 0.04, "bf16": 0.01, "rows": {"text": 8}}
+    about = {"command": "x", "date": "2026-01-01", "machine": "m", "versions": {"torch": "2"}}
+    shared = {"processor": "some", "cases": {}}
+    shared["cases"]["T1"] = {"case": case, "systems": found, "parts": [core, core]}
+    return about | shared
+
+
+def test_a_case_that_is_lost_stays_in_the_table():
+    said = page(results())
+    assert "| T1 | sentence-transformers | 4.00 | 3.5 | reached |" in said
+    assert "| T1 | sentence-transformers, OpenVINO | 0.50 | 1.25 | missed |" in said
+
+
+def test_a_system_that_is_not_there_is_a_reason_on_one_line():
+    assert "\nDaft: no number. `can't be installed: 'no' wheel`\n" in page(results())
+
+
+def test_our_share_of_the_ceiling_is_of_both_cores():
+    ceilings = goals.Ceilings.of(results()["cases"]["T1"]["parts"])
+    assert ceilings.bf16 == pytest.approx(200)
+    assert ceilings.fp32 == pytest.approx(50)
+    assert ceilings.bound == pytest.approx(2 / 0.011)
+    assert "| 200 | 182 | 100 | 0.50 | 0.92 | missed |" in page(results())
+
+
+def test_a_processor_without_amx_is_named_as_such():
+    assert "no AMX" in page(results())
+    assert "no AMX" not in page(results() | {"processor": "some; amx_bf16"})
+
+
+def test_the_picture_has_a_bar_for_every_rate():
+    drawn = ElementTree.fromstring(picture(results()))
+    texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if text and text.endswith("%")] == ["50%", "12%", "100%"]
+    empty = copy.deepcopy(results())
+    empty["cases"]["T1"]["parts"] = []
+    ElementTree.fromstring(picture(empty))
