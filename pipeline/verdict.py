@@ -18,7 +18,7 @@ _ADVICE = {
     "decode": "give it more cores, or store smaller media: they are decoded on the CPU",
     "prepare": "give it more cores",
     "write": "shards are small: raise shard.records, or write to a faster disk",
-    "start": "there is little to do per worker: raise shard.records",
+    "start": "the model is loaded once per worker, however large the corpus: this one is small",
 }
 
 
@@ -35,12 +35,12 @@ def verdict(saved: SavedRun, status: Status, seconds: Mapping[str, float]) -> li
     (modality, step), share = next(iter(shares.items()))
     others = [f"{m}.{s} {v:.0%}" for (m, s), v in list(shares.items())[1:] if v >= _SHOWN]
     beside = f" (beside it {', '.join(others)})" if others else ""
-    if step == "encode":
-        first = f"{modality}.encode took {share:.0%} of the workers' time{beside}"
-        sentences = [f"{first}: {_faster_encoding(saved, modality)}"]
-    else:
-        first = f"{modality}.encode waited for {modality}.{step} {share:.0%} of the workers' time"
-        sentences = [f"{first}{beside}: {_ADVICE[step]}"]
+    waited = "" if step in ("encode", "start") else f"{modality}.encode waited for "
+    took = "took " if not waited else ""
+    advice = _faster_encoding(saved, modality) if step == "encode" else _ADVICE[step]
+    sentences = [
+        f"{waited}{modality}.{step} {took}{share:.0%} of the workers' time{beside}: {advice}"
+    ]
     starting, whole = sum(seconds.get(name, 0.0) for name in _STARTING), sum(seconds.values())
     if starting > _MOST_TO_START * whole:
         sentences.append(

@@ -77,6 +77,16 @@ def test_a_busy_network_gets_the_advice_that_fits_its_setting(saved, setting, re
     assert words in sentence
 
 
+def test_loading_the_model_is_no_waiting(saved):
+    (sentence,) = verdict(
+        saved, status(saved, photo={"start": 3.0, "encode": 1.0}), {"extract": 4.0}
+    )
+    assert sentence == (
+        "photo.start took 75% of the workers' time (beside it photo.encode 25%): the model is loaded "
+        "once per worker, however large the corpus: this one is small"
+    )
+
+
 def test_a_command_that_mostly_starts_says_so(saved):
     spent = status(saved, photo={"encode": 1.0})
     assert verdict(saved, spent, {"plan": 1.0, "ray": 4.0, "extract": 3.0})[-1] == (
