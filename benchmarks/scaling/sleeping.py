@@ -23,7 +23,7 @@ class Sleeping:
 
     Options = Options
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, precision: str = "fp32", device: str = "cpu") -> None:
         self.identity = self.identify(options)
         self.dim = DIM
         self._seconds = options.seconds
