@@ -138,6 +138,8 @@ def test_every_system_of_a_case_is_known_and_ours_comes_first():
     for case in cases.CASES.values():
         assert set(case.systems) <= systems.SYSTEMS.keys()
         assert case.systems[0] == goals.OURS
+        least_share = max(system.share for system in systems.SYSTEMS.values())
+        assert case.items / least_share > summary.NEIGHBOURS  # or recall means nothing
     with pytest.raises(ValueError, match="unknown case 'T9'; known: T1, "):
         cases.named(["T9"])
 

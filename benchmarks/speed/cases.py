@@ -70,7 +70,7 @@ CASES = {
             sample=12,
         ),
         Case(
-            "V1", "H.264 1280x720, a frame a second, ViT-S/16", "video", "clips", 16,
+            "V1", "H.264 1280x720, a frame a second, ViT-S/16", "video", "clips", 48,
             {"video": "vit-small"}, 0.92, ("polyfuse", *_RAY), "clips", additive=True,
             sample=4,
         ),

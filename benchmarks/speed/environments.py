@@ -17,7 +17,7 @@ _PACKAGES = {
     "clip": ["clip-retrieval==2.45.0", "setuptools<81"],
 }
 # Its build doesn't load beside a torch without CUDA, and transformers imports it where it is.
-_UNWANTED = {"openvino": ["torchvision"], "daft": ["torchvision"]}
+_UNWANTED = {"openvino": ["torchvision"]}
 _REASON = 300  # characters kept of what pip said
 
 

@@ -1,28 +1,12 @@
-"""clip-retrieval: `clip_inference` on a folder with a CLIP of transformers; its vectors as Parquet.
-
-Its sister packages import torchvision for its transforms, which this model doesn't use. The compiled
-part of torchvision doesn't load beside a torch without CUDA; names of what it would define are enough
-to import the rest.
-"""
+"""clip-retrieval: `clip_inference` on a folder with a CLIP of transformers; its vectors as Parquet."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 
-from benchmarks.speed.programs import common
-
-_OPERATORS = (
-    "nms", "qnms", "roi_align", "_roi_align_backward", "roi_pool", "_roi_pool_backward",
-    "ps_roi_align", "_ps_roi_align_backward", "ps_roi_pool", "_ps_roi_pool_backward",
-    "deform_conv2d", "_deform_conv2d_backward",
-)  # fmt: skip
-
-# When this is imported, because the processes that decode import it and then torchvision.
-_LIBRARY = torch.library.Library("torchvision", "DEF")
-for _name in _OPERATORS:
-    _LIBRARY.define(f"{_name}(Tensor input) -> Tensor")
+# The names: here, because the processes that decode import this file and then torchvision.
+from benchmarks.speed.programs import common, torchvision_names  # noqa: F401
 
 
 def main() -> None:

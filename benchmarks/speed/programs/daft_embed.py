@@ -4,7 +4,7 @@ import daft
 from daft import col
 from daft.functions import decode_image, embed_image, embed_text
 
-from benchmarks.speed.programs import common
+from benchmarks.speed.programs import common, torchvision_names  # noqa: F401
 
 
 def main() -> None:

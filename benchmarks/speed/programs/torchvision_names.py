@@ -1,0 +1,16 @@
+"""Import this before torchvision where its compiled part can't load: beside a torch without CUDA.
+
+Peers import it for transforms in Python; names of the operators it would define are enough for that.
+"""
+
+import torch
+
+_OPERATORS = (
+    "nms", "qnms", "roi_align", "_roi_align_backward", "roi_pool", "_roi_pool_backward",
+    "ps_roi_align", "_ps_roi_align_backward", "ps_roi_pool", "_ps_roi_pool_backward",
+    "deform_conv2d", "_deform_conv2d_backward",
+)  # fmt: skip
+
+_LIBRARY = torch.library.Library("torchvision", "DEF")
+for _name in _OPERATORS:
+    _LIBRARY.define(f"{_name}(Tensor input) -> Tensor")
