@@ -45,27 +45,27 @@ CASES = {
             sample=256,
         ),
         Case(
-            "T2", "texts of 128 tokens, BERT-base", "text", "uniform_texts", 288,
+            "T2", "texts of 128 tokens, BERT-base", "text", "uniform_texts", 640,
             {"text": "bert-base"}, 0.92, ("polyfuse", *_SENTENCES, *_RAY), "texts",
         ),
         Case(
-            "I1", "JPEG 500x375, ViT-S/16", "image", "pictures", 480,
+            "I1", "JPEG 500x375, ViT-S/16", "image", "pictures", 1024,
             {"image": "vit-small"}, 0.85, ("polyfuse", *_RAY), "pictures",
         ),
         Case(
-            "I1B", "JPEG 500x375, ViT-B/16", "image", "pictures", 160,
+            "I1B", "JPEG 500x375, ViT-B/16", "image", "pictures", 576,
             {"image": "vit-base"}, 0.92, ("polyfuse", *_RAY), "pictures",
         ),
         Case(
-            "I1C", "JPEG 500x375, CLIP ViT-B/32", "image", "pictures", 400,
+            "I1C", "JPEG 500x375, CLIP ViT-B/32", "image", "pictures", 800,
             {"image": "clip"}, 0.85, ("polyfuse", "clip-retrieval", *_RAY, "Daft"), "pictures",
         ),
         Case(
-            "I2", "JPEG 4000x3000, ViT-S/16", "image", "photos", 96,
+            "I2", "JPEG 4000x3000, ViT-S/16", "image", "photos", 576,
             {"image": "vit-small"}, 0.92, ("polyfuse", *_RAY), "pictures", additive=True,
         ),
         Case(
-            "A1", "WAV 16 kHz, 3 to 60 s, VGGish", "audio", "sounds", 100,
+            "A1", "WAV 16 kHz, 3 to 60 s, VGGish", "audio", "sounds", 640,
             {"audio": "vggish"}, 0.92, ("polyfuse", *_RAY), "sounds",
             sample=12,
         ),
@@ -75,7 +75,7 @@ CASES = {
             sample=4,
         ),
         Case(
-            "M1", "text, picture and sound in one record", "mixed", "mixed", 160,
+            "M1", "text, picture and sound in one record", "mixed", "mixed", 576,
             {"text": "minilm", "image": "vit-small", "audio": "vggish"}, 0.85,
             ("polyfuse", *_RAY), "records", additive=True,
         ),

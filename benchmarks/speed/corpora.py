@@ -2,12 +2,14 @@
 
 Pictures are cut from real photos (COCO) with noise of a camera, so that a JPEG is as hard to decode as
 a real one; texts are words of real articles in random order, as many as give the wanted number of
-tokens. Every corpus is a table, id and one column for each modality, beside the files that it names.
+tokens. Of large media a hundred files are made and named over and over. Every corpus is a table, id
+and one column for each modality, beside the files that it names.
 """
 
 import csv
 import io
 import shutil
+import sys
 import tarfile
 import wave
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ RATE = 16_000  # Hz, of sounds
 SMALL = 8  # records of the corpus that a cold start is measured on
 _MEDIAN, _SPREAD, _LONGEST = 40, 0.8, 512  # tokens; the spread is that of the logarithm
 _FPS, _SECONDS, _GROUPS = 30, 10, (30, 250)  # of clips; their groups of pictures in turn
+_PHOTOS, _SOUNDS = 96, 128  # different files of large media
 _NOISE = 3.0  # grey levels, standard deviation
 
 
@@ -96,13 +99,20 @@ def _vocabulary(data: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _files(
-    corpus: Path, items: int, column: str, suffix: str, make: Callable[[int, Path], None]
+    corpus: Path,
+    items: int,
+    column: str,
+    suffix: str,
+    make: Callable[[int, Path], None],
+    distinct: int = sys.maxsize,
 ) -> Iterator[dict[str, str]]:
+    """A file each; of large media only some are made, and the table names them over and over."""
     (corpus / column).mkdir()
     for number in range(items):
-        path = corpus / column / f"{number:06d}.{suffix}"
-        make(number, path)
-        yield {"id": path.stem, column: str(path)}
+        path = corpus / column / f"{number % distinct:06d}.{suffix}"
+        if number < distinct:
+            make(number, path)
+        yield {"id": f"{number:06d}", column: str(path)}
 
 
 def picture(photos: list[np.ndarray], number: int, width: int, height: int) -> PIL.Image.Image:
@@ -120,14 +130,16 @@ def picture(photos: list[np.ndarray], number: int, width: int, height: int) -> P
     return PIL.Image.fromarray(np.clip(np.asarray(scaled) + noise, 0, 255).astype(np.uint8))
 
 
-def _pictures(width: int, height: int) -> Callable[..., Iterator[dict[str, str]]]:
+def _pictures(
+    width: int, height: int, distinct: int = sys.maxsize
+) -> Callable[..., Iterator[dict[str, str]]]:
     def generate(corpus: Path, items: int, data: Path) -> Iterator[dict[str, str]]:
         photos = _photos(data)
 
         def make(number: int, path: Path) -> None:
             picture(photos, number, width, height).save(path, "JPEG", quality=90)
 
-        return _files(corpus, items, "image", "jpg", make)
+        return _files(corpus, items, "image", "jpg", make, distinct)
 
     return generate
 
@@ -171,7 +183,7 @@ def _sounds(corpus: Path, items: int, _: Path) -> Iterator[dict[str, str]]:
             file.setparams((1, 2, RATE, 0, "NONE", ""))
             file.writeframes(sound(number).tobytes())
 
-    return _files(corpus, items, "audio", "wav", make)
+    return _files(corpus, items, "audio", "wav", make, _SOUNDS)
 
 
 def _clips(corpus: Path, items: int, data: Path) -> Iterator[dict[str, str]]:
@@ -209,7 +221,7 @@ _GENERATORS: dict[str, Callable[[Path, int, Path], Iterator[dict[str, str]]]] = 
     "skewed_texts": lambda _, items, data: _texts(skewed_lengths(items), data),
     "uniform_texts": lambda _, items, data: _texts(np.full(items, 128), data),
     "pictures": _pictures(500, 375),
-    "photos": _pictures(4000, 3000),
+    "photos": _pictures(4000, 3000, _PHOTOS),
     "sounds": _sounds,
     "clips": _clips,
     "mixed": _mixed,
