@@ -13,7 +13,7 @@ _EXPLAINED = """\
 One process per system and measurement, in turns; medians over {rounds} rounds (ranges in brackets). Each
 system's search parameter is the least with recall@10 >= 0.99 on 1,000 tuning queries, found by doubling
 and bisection; polyfuse takes none: its index has calibrated itself when it was built. Asked are 5,000
-other queries, whose recall is shown. single: one query per call, one thread, one core. batch: all in one
+other queries, whose recall is shown. single: one query per call, one thread, one core. batch: 1,000 in one
 call, all {threads} cores. Build: from vectors on disk to an index on disk, all cores; polyfuse reads the
 Parquet parts of a run with their checksums, measures recall and writes digests. `search` gives records
 with their metadata, `search_many` and the others ids. The processor time is that of all threads: other
@@ -32,8 +32,8 @@ def page(results: Mapping[str, Any]) -> str:
             _EXPLAINED.format(**found | {"load": _loads(found["load"])}),
             "",
             "| system | settings | recall@10 | single q/s | p50 / p99 ms | CPU us | batch q/s | CPU us "
-            "| build s | peak MB building | peak MB asking | disk MB |",
-            "| --- | --- |" + " ---: |" * 10,
+            "| build s | CPU s | peak MB building | peak MB asking | disk MB |",
+            "| --- | --- |" + " ---: |" * 11,
             *(_row(row) for row in found["rows"]),
             "",
             *_verdict(found["rows"]),
@@ -53,7 +53,8 @@ def _row(row: Mapping[str, Any]) -> str:
         f"{single['cpu_us']:,.0f}",
         _rate(batch) if batch else "",
         f"{batch['cpu_us']:,.0f}" if batch else "",
-        f"{build['seconds']:,.1f}" if build else "",
+        f"{build['seconds']:,.1f} (load {build['load']:.0f})" if build else "",
+        f"{build['cpu']:,.1f}" if build else "",
         f"{build['peak_mb']:,.0f}" if build else "",
         f"{single['peak_mb']:,.0f}",
         f"{build['disk_mb']:,.0f}" if build else "",

@@ -22,6 +22,7 @@ import numpy as np
 K = 10
 TARGET = 0.99
 HIGHEST = 4096
+BATCH = 1000
 TOLERANCE = 1e-5  # of the squared distance: equal distances, rounded
 
 
@@ -89,7 +90,7 @@ class Asked:
         """One query after the other."""
         system, queries = self._opened(threads), np.load(self.vectors / "asked.npy")
         rows = [queries[i : i + 1] for i in range(len(queries))]
-        system.search(queries, K, int(effort))  # so that a mapped index is in memory
+        self._warm(system, queries, int(effort), seconds)
         took, found = [], []
         cpu, start = time.process_time(), time.perf_counter()
         for row in rows:
@@ -111,9 +112,10 @@ class Asked:
         }
 
     def batch(self, threads: int, effort: float, seconds: float) -> dict:
-        """All queries in one call, as often as there is time for."""
+        """Many queries in one call, as often as there is time for."""
         system, queries = self._opened(threads), np.load(self.vectors / "asked.npy")
-        system.search(queries, K, int(effort))
+        self._warm(system, queries, int(effort), seconds)
+        queries = queries[:BATCH]
         took, spent = [], []
         while not took or sum(took) + took[-1] < seconds:
             cpu, start = time.process_time(), time.perf_counter()
@@ -126,6 +128,14 @@ class Asked:
             "cpu_us": 1e6 * min(spent) / len(queries),
             "recall": self._recall("asked", queries, system.rows(found)),
         }
+
+    def _warm(self, system, queries: np.ndarray, effort: int, seconds: float) -> None:  # noqa: ANN001
+        """So that a mapped index is in memory."""
+        start = time.perf_counter()
+        for row in range(0, len(queries), 100):
+            system.search(queries[row : row + 100], K, effort)
+            if time.perf_counter() - start > seconds:
+                break
 
     def _opened(self, threads: int):  # noqa: ANN202  (a class of the module that was named)
         system = self.system(self.folder, self.metric, threads)
