@@ -102,12 +102,13 @@ def test_lengths_are_log_normal_and_the_same_again():
 
 
 def test_texts_cost_exactly_what_was_wanted():
-    words, costs = ["a", "bb", "ccc", "dddd"], np.array([1, 2, 3, 4])
+    costs = np.random.default_rng(0).integers(1, 5, 5000)
+    words = ["abcd"[:cost] for cost in costs]
     lengths = corpora.skewed_lengths(200)
-    texts = corpora.words_for(lengths, words, costs)
+    texts = corpora.passages(lengths, words, costs)
     counted = [2 + sum(len(word) for word in text.split()) for text in texts]
     assert counted == lengths.tolist()
-    assert texts == corpora.words_for(lengths, words, costs)
+    assert texts == corpora.passages(lengths, words, costs)
     assert len(set(texts)) > 150
 
 

@@ -1,9 +1,9 @@
 """The generated records: texts, pictures, sounds, clips. The same seed gives the same files.
 
 Pictures are cut from real photos (COCO) with noise of a camera, so that a JPEG is as hard to decode as
-a real one; texts are words of real articles in random order, as many as give the wanted number of
-tokens. Of large media a hundred files are made and named over and over. Every corpus is a table, id
-and one column for each modality, beside the files that it names.
+a real one; texts are passages of real articles, as many words as give the wanted number of tokens (of
+words in random order neighbours mean little). Of large media a hundred files are made and named over
+and over. Every corpus is a table, id and one column for each modality, beside the files that it names.
 """
 
 import csv
@@ -58,41 +58,43 @@ def skewed_lengths(items: int, seed: int = 0) -> np.ndarray:
     return np.clip(drawn.round(), 3, _LONGEST).astype(int)
 
 
-def words_for(lengths: np.ndarray, words: list[str], costs: np.ndarray, seed: int = 0) -> list[str]:
-    """Random words whose costs (in tokens) add up to each length, but for the two special tokens.
+def passages(lengths: np.ndarray, words: list[str], costs: np.ndarray) -> list[str]:
+    """Passages of a text, one after the other: words whose costs (in tokens) add up to each length,
+    but for the two special tokens. A word that costs more than is left is passed over.
 
-    Some word must cost one token: it fills up what is left.
+    Some words must cost one token.
     """
-    rng = np.random.default_rng(seed)
-    single = [word for word, cost in zip(words, costs, strict=True) if cost == 1]
-    texts = []
+    texts, place = [], 0
     for length in lengths:
         left, chosen = int(length) - 2, []
         while left > 0:
-            n = int(rng.integers(len(words)))
-            fits = costs[n] <= left
-            chosen.append(words[n] if fits else single[int(rng.integers(len(single)))])
-            left -= int(costs[n]) if fits else 1
+            cost = int(costs[place % len(words)])
+            if cost <= left:
+                chosen.append(words[place % len(words)])
+                left -= cost
+            place += 1
         texts.append(" ".join(chosen))
     return texts
 
 
 def _texts(lengths: np.ndarray, data: Path) -> Iterator[dict[str, str]]:
-    words, costs = _vocabulary(data)
-    for number, text in enumerate(words_for(lengths, words, costs)):
+    words, costs = _articles(data)
+    for number, text in enumerate(passages(lengths, words, costs)):
         yield {"id": f"{number:06d}", "text": text}
 
 
 @cache
-def _vocabulary(data: Path) -> tuple[list[str], np.ndarray]:
-    """Words of real articles and what each costs in tokens."""
+def _articles(data: Path) -> tuple[list[str], np.ndarray]:
+    """The words of real articles in their order, and what each costs in tokens."""
     from transformers import AutoTokenizer
 
     text = (data / "text/corpus/wikipedia_articles.txt").read_text(encoding="utf-8")
-    words = sorted({word for word in text.split() if word.isalpha()})
+    words = [word for word in text.split() if word.isalpha()]
+    different = sorted(set(words))
     tokenizer = AutoTokenizer.from_pretrained(data / "weights/hf/all-MiniLM-L6-v2")
-    tokens = tokenizer(words, add_special_tokens=False)["input_ids"]
-    return words, np.array([len(ids) for ids in tokens])
+    tokens = tokenizer(different, add_special_tokens=False)["input_ids"]
+    cost = dict(zip(different, map(len, tokens), strict=True))
+    return words, np.array([cost[word] for word in words])
 
 
 # -- pictures
