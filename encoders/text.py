@@ -124,7 +124,7 @@ class TransformersText:
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
         least, most = _TOKENS[torch.device(self._device).type]
-        budget = min(most, max(least, batching.power_of_two(len(batch)) // 4))
+        budget = min(most, max(least, batching.power_of_two(len(batch)) // 2))
         vectors = pieces.encode(
             batch, self.dim, self._run, budget=budget, padded=batching.padded_length
         )

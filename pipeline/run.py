@@ -233,7 +233,7 @@ class _Command:
                 budget.add_done(standing.markers.values())
         fuse = self._fused_on_the_way()
         for resources, modalities in by_resources(self.saved).items():
-            units = [unit for modality in modalities for unit in left[modality]]
+            units = [unit for modality in modalities for unit in todo.well_ordered(left[modality])]
             total = len(modalities) * plan.totals.records
             # Closed here: an exception would keep a stream that nobody reads alive, and Ray at work for it.
             with contextlib.closing(self._do("extract", units, resources, total, fuse)) as reports:

@@ -1,7 +1,7 @@
 """What is left to do: the plan against the ledger, shard by shard, so that neither is held in memory."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.errors import PolyfuseError
 from pipeline.files import short_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import Record, folder_of, inputs, restore_digest, work_digest
-from pipeline.plan import Plan, Shard
+from pipeline.plan import SHARDS_PER_SIZE, Plan, Shard
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile
 from pipeline.units import RECORDS, SPLIT, Unit, all_units, extract_unit, fuse_unit, restore_unit
@@ -89,6 +89,13 @@ def count_items(marker: Marker) -> tuple[int, int]:
 def extract_units(standing: Standing, saved: SavedRun, modality: str) -> Iterator[Unit]:
     """One modality of a shard, unless it is done with the wanted identity."""
     yield from standing.left(extract_unit(modality), saved.work(modality))
+
+
+def well_ordered(units: Sequence[Unit]) -> list[Unit]:
+    """Some small shards first, so that a wrong setting fails in seconds; then the largest, so that
+    the last ones are small and all workers end together."""
+    first, rest = units[:SHARDS_PER_SIZE], units[SHARDS_PER_SIZE:]
+    return [*first, *sorted(rest, key=lambda unit: -unit.shard.rows)]
 
 
 def extract_left(shards: Iterable[Standing], saved: SavedRun) -> Iterator[Unit]:
