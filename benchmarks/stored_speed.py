@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import results
+from benchmarks import results, stored
 from pipeline import schemas
-from pipeline.config import RunConfig
-from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.store import publish_snapshot, write_part
 
 NAME = "stored_speed"
@@ -147,17 +145,7 @@ def _summary(taken: list[dict[str, float]]) -> dict[str, float]:
 def write(run: Path, rows: int) -> None:
     """A run of two features, as `polyfuse extract` leaves it."""
     modality = {"kind": "vector", "encoder": {"name": "as-is", "dim": DIM}}
-    config = RunConfig.model_validate(
-        {
-            "source": {"path": "x.csv"},
-            "modalities": dict.fromkeys(FEATURES, modality),
-            "output": str(run),
-        }
-    )
-    identities = {feature.name: identify_feature(feature) for feature in config.features()}
-    settings = {name: Setting() for name in identities}
-    text = SavedRun(config, identities, settings, {}).to_yaml()
-    (run / "config.yaml").write_text(text, encoding="utf-8")
+    stored.save_config(run, dict.fromkeys(FEATURES, modality))
     parts = []
     for number, start in enumerate(range(0, rows, SHARD)):
         random = np.random.default_rng([SEED, number])

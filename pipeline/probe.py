@@ -6,6 +6,7 @@ instructions for it or for a small corpus, nothing is read and nothing is starte
 """
 
 import dataclasses
+import functools
 import os
 from itertools import chain, islice
 from typing import Any
@@ -72,6 +73,7 @@ def measure(
 ) -> tuple[str, dict[str, Any]]:
     """What `encoders.precision.choose` finds for items of the planned corpus, on this machine."""
 
+    @functools.cache  # the probes are prepared by the encoder that they are then compared with
     def build(precision: str) -> Encoder:
         return encoders.build(feature.encoder, precision=precision, device=device)
 

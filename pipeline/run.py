@@ -126,6 +126,7 @@ class _Command:
         self.ledger = Ledger(self.folder)
         self.computed = 0
         self.trained: list[str] = []
+        self._untrained: set[str] = set()  # models without training that are there for sure
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack = contextlib.ExitStack()
         self._connected = False
@@ -325,8 +326,9 @@ class _Command:
     def _save_untrained(self, model: str) -> bool:
         """Whether the model needs no training; then it is there from now on."""
         untrained = models.wanted(self.saved.config, model).objective is None
-        if untrained:
+        if untrained and model not in self._untrained:
             save_model(self.folder, self.saved.config, model, self.saved.identities)
+            self._untrained.add(model)
         return untrained
 
     def _left(

@@ -130,10 +130,8 @@ class Worker:
         Two workers may both find that they were last: equal bytes, and the first marker wins. Or
         neither does, where what the other wrote is not to be seen yet: the driver then finds it.
         """
-        standing, saved = (
-            Standing(done.shard, self.ledger.of_shard(done.shard.number)),
-            self.job.saved,
-        )
+        saved = self.job.saved
+        standing = Standing(done.shard, self.ledger.of_shard(done.shard.number))
         if any(extract_left([standing], saved)):
             return []
         markers = [
@@ -141,8 +139,10 @@ class Worker:
             for unit in records_units(standing, saved)
         ]
         for model in self.job.fuse:
+            parts = standing.inputs(saved.config, model)
             markers += [
-                self._fuse(unit, time.monotonic()) for unit in fuse_units(standing, saved, model)
+                self._fuse_from(parts, unit, time.monotonic())
+                for unit in fuse_units(standing, saved, model)
             ]
         return markers
 
@@ -179,12 +179,15 @@ class Worker:
         return self._commit(unit, [written], Errors(), {}, table.num_rows, started)
 
     def _fuse(self, unit: Unit, started: float) -> Marker:
+        parts = input_parts(self.job, self.ledger, unit.shard.number, unit.subject)
+        return self._fuse_from(parts, unit, started)
+
+    def _fuse_from(self, parts: Mapping[str, PartFile], unit: Unit, started: float) -> Marker:
         from pipeline.fuse import fuse, load_model  # torch: extraction may not need it
 
         if unit.subject not in self._fusions:
             self._fusions[unit.subject] = load_model(self.job.run / "models" / unit.subject)
             _single_threaded()
-        parts = input_parts(self.job, self.ledger, unit.shard.number, unit.subject)
         table = fuse(self.job.run, parts, self._fusions[unit.subject])
         part = write_part(self.job.run, f"fused/{unit.subject}", unit.shard.number, table)
         return self._commit(unit, [part], Errors(), {}, table.num_rows, started)

@@ -11,19 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
+from test_encoders_image import PREPROCESSING
 
 import encoders
 from chaos.in_process import without_ray
+from encoders.agreement import least_cosine
 from encoders.base import EncoderSpec
 from encoders.media import Limits, MediaError, Reason, decode
 from encoders.media.types import Image
-from encoders.precision import least_cosine
 from pipeline import config as configuration
 from pipeline import probe
+from pipeline.describe import source_spec
 from pipeline.extract import extract
 from pipeline.isolate import Disposable, InActor, decoder
 from pipeline.plan import Plan
-from pipeline.run import Options, run, source_spec
+from pipeline.run import Options, run
 from pipeline.search.query import QueryEncoder
 from pipeline.sources import open_source
 from pipeline.stopwatch import Stopwatch
@@ -54,19 +56,13 @@ def model(folder, config=None, *, size=None, crop=None, name="BitImageProcessor"
         hidden_sizes=[8, 16], depths=[1, 1], embedding_size=8, layer_type="basic"
     )
     transformers.AutoModel.from_config(config).save_pretrained(folder)
-    described = {
+    described = PREPROCESSING | {
         "image_processor_type": name,
-        "size": size or {"height": 32, "width": 32},
-        "do_resize": True,
+        "size": size or PREPROCESSING["size"],
         "do_center_crop": crop is not None,
         "crop_size": crop,
-        "resample": 3,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [0.5, 0.4, 0.3],
-        "image_std": [0.2, 0.3, 0.4],
-    } | settings
+    }
+    described |= settings
     (folder / "preprocessor_config.json").write_text(json.dumps(described))
     return folder
 

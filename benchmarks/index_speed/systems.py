@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import environment
 from benchmarks.index_speed import sets
 from benchmarks.results import ROOT
 
@@ -57,7 +57,7 @@ class Place:
         task: prepare | build | tune | single | batch, see `programs/ask.py`.
         """
         own = (system.index or system.program).replace(":", "-")
-        python = made(self.environment) if system.peer else Path(sys.executable)
+        python = self._peers() if system.peer else Path(sys.executable)
         arguments = [system.program, f"{self.metric}:{self.vectors}", str(self.indexes / own)]
         command = [str(python), str(_PROGRAM), *arguments, str(threads), task, *map(str, rest)]
         variables = os.environ | dict.fromkeys(_POOLS, str(threads)) | {"RUST_LOG": "error"}
@@ -66,21 +66,13 @@ class Place:
         done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, check=True)
         return json.loads(done.stdout.splitlines()[-1])
 
+    def _peers(self) -> Path:
+        packages = [f"{name}=={number}" for name, number in PEERS.items()]
+        return environment.made(self.environment, packages, same=["numpy"])
+
 
 def place(name: str, rows: int, data: Path, folder: Path) -> Place:
     """A set, made where it is missing. rows: of the clustered one."""
     own = folder / (name if name == "mnist" else f"{name}-{rows}")
     sets.write(name, own / "set", data, rows)
     return Place(own / "set", own / "indexes", folder / "peers", sets.METRICS[name])
-
-
-def made(environment: Path) -> Path:
-    """A Python with the peers, made when it is first needed."""
-    python = environment / "bin" / "python"
-    if not (environment / "made").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        wanted = [f"{name}=={number}" for name, number in PEERS.items()]
-        wanted.append(f"numpy=={version('numpy')}")
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
-        (environment / "made").touch()
-    return python

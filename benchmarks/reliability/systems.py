@@ -1,7 +1,6 @@
 """Who is compared: how each is started, what its workers are called, where its vectors are."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
+from benchmarks import environment
 from benchmarks.results import ROOT
 
 DATATROVE = "datatrove[ray,io]==0.10.1"
@@ -31,8 +31,8 @@ class System:
     killed: bool = True  # False: compared on broken media only
 
 
-def systems(environment: Path) -> list[System]:
-    """All of them. environment: a folder for the virtual environment of those we do not depend on."""
+def systems(folder: Path) -> list[System]:
+    """All of them. folder: for the virtual environment of those we do not depend on."""
     return [
         System("polyfuse", _polyfuse, "MapBatches(RayWorker)", "features/picture", _errors),
         System("Ray Data, append", _program("ray_data.py", "append"), "MapBatches(described)"),
@@ -45,7 +45,7 @@ def systems(environment: Path) -> list[System]:
             "MapBatches(described)",
         ),
         System("Ray Data, drop", _program("ray_data.py", "drop"), None, killed=False),
-        System("datatrove, Ray executor", _datatrove(environment), "RankWorker"),
+        System("datatrove, Ray executor", _datatrove(folder), "RankWorker"),
         System("pq.write_table", _program("plain.py"), None),
     ]
 
@@ -78,30 +78,13 @@ def _program(name: str, *options: str) -> Callable[[Path, Path], Sequence[str]]:
     return command
 
 
-def _datatrove(environment: Path) -> Callable[[Path, Path], Sequence[str]]:
+def _datatrove(folder: Path) -> Callable[[Path, Path], Sequence[str]]:
     def command(corpus: Path, output: Path) -> Sequence[str]:
         program = _program("datatrove_ray.py")(corpus, output)
-        return [str(_made(environment)), *program[1:]]
+        same = ["ray", "pyarrow", "pillow", "numpy"]
+        return [str(environment.made(folder, [DATATROVE], same)), *program[1:]]
 
     return command
-
-
-def _made(environment: Path) -> Path:
-    """A Python with datatrove, made when it is first needed."""
-    python = environment / "bin" / "python"
-    if not (environment / "made").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        versions = [f"{name}=={_version(name)}" for name in ("ray", "pyarrow", "pillow", "numpy")]
-        install = [str(python), "-m", "pip", "install", "--quiet", DATATROVE, *versions]
-        subprocess.run(install, check=True)
-        (environment / "made").touch()
-    return python
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
 
 
 # Ray waits a minute for a head that is gone; its workers find polyfuse's descriptor by this path.

@@ -17,6 +17,7 @@ from benchmarks.speed.page import page
 from benchmarks.speed.picture import picture
 from benchmarks.speed.systems import SYSTEMS
 from benchmarks.speed.trial import Bench
+from encoders.precision import cpu_flags
 
 NAME = "speed"
 _LONG = 135.0  # seconds
@@ -140,7 +141,7 @@ def _processor() -> str:
     """Its name, and the instructions that decide about half precision."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     facts = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
-    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in facts.get("flags", "").split()]
+    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in cpu_flags()]
     return f"{facts.get('model name', platform.machine())}; {', '.join(flags) or 'no bf16'}"
 
 

@@ -18,10 +18,10 @@ import encoders
 from benchmarks.speed.programs import models as plain
 from encoders.base import Encoder, Prepared
 from pipeline import config as configuration
+from pipeline.describe import source_spec
 from pipeline.isolate import InActor
 from pipeline.load import Loader
 from pipeline.plan import make_plan
-from pipeline.run import source_spec
 from pipeline.sources import open_source
 
 ROWS = (4, 8, 16, 32, 64)  # per batch of median cost; the best of them is the ceiling

@@ -18,10 +18,14 @@ class System:
 
     def build(self, vectors: Path) -> None:
         base = np.load(vectors)
-        index = faiss.IndexHNSWFlat(base.shape[1], M, self.metric)
-        index.hnsw.efConstruction = CONSTRUCTION
+        index = self.empty(base.shape[1])
         index.add(base)
         faiss.write_index(index, str(self.path))
+
+    def empty(self, dim: int) -> faiss.Index:
+        index = faiss.IndexHNSWFlat(dim, M, self.metric)
+        index.hnsw.efConstruction = CONSTRUCTION
+        return index
 
     def files(self) -> Path:
         return self.path.parent

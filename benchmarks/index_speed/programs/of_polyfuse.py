@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks import stored
 from pipeline import Run, schemas
-from pipeline.config import RunConfig
 from pipeline.index.build import build_index
-from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.search.searcher import Searcher
 from pipeline.store import Snapshot, publish_snapshot, write_part
 
@@ -31,19 +30,8 @@ class System:
         """A run that holds the vectors, as `polyfuse extract` leaves it."""
         base = np.load(vectors)
         modality = {"kind": "vector", "encoder": {"name": "as-is", "dim": base.shape[1]}}
-        config = RunConfig.model_validate(
-            {
-                "source": {"path": "vectors.parquet"},
-                "modalities": {NAME: modality},
-                "output": str(self.run),
-                "models": {},
-                "index": {"metric": self.metric, "memory": MEMORY},
-            }
-        )
-        identities = {feature.name: identify_feature(feature) for feature in config.features()}
-        saved = SavedRun(config, identities, {NAME: Setting()}, {})
-        self.run.mkdir(parents=True)
-        (self.run / "config.yaml").write_text(saved.to_yaml(), encoding="utf-8")
+        index = {"metric": self.metric, "memory": MEMORY}
+        stored.save_config(self.run, {NAME: modality}, models={}, index=index)
         parts = []
         for number, start in enumerate(range(0, len(base), SHARD)):
             block = base[start : start + SHARD]
