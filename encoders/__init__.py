@@ -115,7 +115,19 @@ def identify(spec: EncoderSpec) -> Identity:
     return target.identify(target.Options(**spec.options))
 
 
-def build(spec: EncoderSpec, *, precision: str = "fp32", device: str = "cpu") -> Encoder:
-    """Build the encoder, weights loaded. Once per worker: this may take seconds."""
+def build(
+    spec: EncoderSpec, *, precision: str = "fp32", device: str = "cpu", runtime: str = "torch"
+) -> Encoder:
+    """Build the encoder, weights loaded. Once per worker: this may take seconds.
+
+    runtime: torch | openvino, what computes the network of an encoder that is one.
+    """
     target = _target(spec.kind, spec.name)
-    return target(target.Options(**spec.options), precision=precision, device=device)
+    options = target.Options(**spec.options)
+    if runtime == "torch":
+        return target(options, precision=precision, device=device)
+    from encoders.openvino import Compiled
+
+    encoder = target(options, device=device)  # converted from fp32
+    encoder.module = Compiled(encoder.module, precision)
+    return encoder

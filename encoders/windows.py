@@ -109,4 +109,4 @@ def mean_of_examples(clips: Sequence[np.ndarray | None], dim: int) -> np.ndarray
 def _run(module: nn.Module, examples: Tensor) -> np.ndarray:
     batch = torch.zeros(BATCH, *examples.shape[1:])
     batch[: len(examples)] = examples
-    return module(batch)[: len(examples)].float().cpu().numpy()
+    return module(examples=batch)[: len(examples)].float().cpu().numpy()

@@ -76,7 +76,7 @@ def _features(saved: SavedRun, status: Status) -> str:
     for feature in saved.config.features():
         identity, setting = saved.identities[feature.name], saved.settings[feature.name]
         stage = next(s for s in status.stages if s.name == f"extract.{feature.modality}")
-        place = f"{setting.precision} on {setting.device}"
+        place = str(setting)
         measured = saved.provenance.get("precision", {}).get(feature.name, {})
         if measured.get("least_cosine") is not None:
             place += f" (least cosine to fp32 {measured['least_cosine']:.4f})"

@@ -31,9 +31,8 @@ def describe(config: RunConfig, known: Mapping[str, Setting], run: Path | None =
         elif run and (found := models.trained_identity(run, config, model, identities)):
             identities[model] = found
     settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
-    for feature in config.features():
-        if config.precision != "auto" and is_network(feature):
-            settings[feature.name] = dataclasses.replace(
-                settings[feature.name], precision=config.precision
-            )
+    asked = {"precision": config.precision, "runtime": config.runtime}
+    forced = {name: value for name, value in asked.items() if value != "auto"}
+    for feature in filter(is_network, config.features()):
+        settings[feature.name] = dataclasses.replace(settings[feature.name], **forced)
     return SavedRun(config, identities, settings, provenance())

@@ -6,10 +6,12 @@ durably before, so from the second try on every medium of it is decoded in a dis
 with a deadline and a memory cap. There a bad one costs only itself: CRASH, TIMEOUT or OOM.
 """
 
-import multiprocessing
-import multiprocessing.connection
+import os
 import resource
 import signal
+import subprocess
+import sys
+from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from encoders.media import decode
@@ -60,8 +62,8 @@ class Disposable:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.attempts = 0  # isolated tries of the last medium
-        self._child: multiprocessing.process.BaseProcess | None = None
-        self._pipe: multiprocessing.connection.Connection | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
 
     def decode(
         self,
@@ -93,36 +95,47 @@ class Disposable:
 
     def _ending(self) -> MediaError:
         """What became of a child that is gone; nobody but the system kills it outright."""
-        if self._child:
-            self._child.join(self.limits.item_timeout)
-            if self._child.exitcode == -signal.SIGKILL:
-                return MediaError(Reason.OOM, "the system ended its decoder: memory was gone")
+        if self._child and self._code(self._child) == -signal.SIGKILL:
+            return MediaError(Reason.OOM, "the system ended its decoder: memory was gone")
         return MediaError(Reason.CRASH, "the decoder process died on this medium")
+
+    def _code(self, child: subprocess.Popen[bytes]) -> int | None:
+        try:
+            return child.wait(self.limits.item_timeout)
+        except subprocess.TimeoutExpired:
+            return None
 
     def close(self) -> None:
         """End the child process."""
         if self._child:
             self._child.kill()
-            self._child.join()
+            self._child.wait()
         if self._pipe:
             self._pipe.close()
         self._child = self._pipe = None
 
-    def _start(self) -> multiprocessing.connection.Connection:
+    def _start(self) -> Connection:
         if self._pipe is None:
-            context = multiprocessing.get_context("spawn")  # a fork would carry torch's threads
-            self._pipe, theirs = context.Pipe()
-            self._child = context.Process(target=_serve, args=(theirs,), daemon=True)
-            self._child.start()
+            self._pipe, theirs = Pipe()
+            # Not multiprocessing: that runs the caller's script once more in the child.
+            program = f"from pipeline import isolate; isolate.serve({theirs.fileno()})"
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-c", program],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
             theirs.close()
             if self._pipe.poll(STARTUP):  # the deadline of a medium begins when the child is up
                 self._pipe.recv()
         return self._pipe
 
 
-def _serve(pipe: multiprocessing.connection.Connection) -> None:
+def serve(descriptor: int) -> None:
+    """The child: media in, what they decode to out, until the other end of this pipe is closed."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    pipe = Connection(descriptor)
     pipe.send("ready")
     while True:
         try:

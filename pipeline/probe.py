@@ -1,11 +1,12 @@
-"""Whether a feature is computed in half precision: tried on the corpus before its first shard.
+"""Whether a feature is computed in half precision, and by OpenVINO: tried on the corpus before its
+first shard.
 
-A worker of the kind that will do the work takes items from the first shards, encodes them in both
-precisions and compares (see `encoders.precision`). Where half precision can't pay, on a CPU without
-instructions for it or for a small corpus, nothing is read and nothing is started.
+A process of the kind that will do the work takes items from the first shards, encodes them in both
+precisions and compares (see `encoders.precision`): this one, or where workers may be elsewhere or
+have a GPU, a worker. Where half precision can't pay, on a CPU without instructions for it or for a
+small corpus, nothing is read and nothing is started.
 """
 
-import dataclasses
 import functools
 import os
 from itertools import chain, islice
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 import encoders
-from encoders import precision
+from encoders import openvino, precision
 from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError
 from pipeline import cluster, files
@@ -40,47 +41,74 @@ def settle(
         remote: the workers may be other machines than this one.
 
     Raises:
-        ConfigError: fp16 on a CPU.
+        ConfigError: fp16 on a CPU, or OpenVINO on a GPU or where it is not installed.
     """
     asked = config.precision
+    runtime = _runtime(config.runtime, device, remote=remote)
     if asked != "auto":
         try:
             chosen = precision.resolve(asked, device)
         except ValueError as err:
             raise ConfigError(f"precision: {err}") from err
-        return Setting(chosen, device), {"asked": asked, "precision": chosen}
+        return Setting(chosen, device, runtime), {"asked": asked, "precision": chosen}
+    slow = Setting("fp32", device, runtime)
     if device == "cpu" and not remote and precision.resolve(asked) == "fp32":
-        record = {"asked": asked, "hardware": "fp32", "precision": "fp32"}
-        return Setting("fp32", device), record
+        return slow, {"asked": asked, "hardware": "fp32", "precision": "fp32"}
     records = Plan.open(files.at(config.output) / "plan").totals.records
     if records < precision.WORTH:
-        return Setting("fp32", device), {"asked": asked, "records": records, "precision": "fp32"}
-    # On this machine nothing else runs yet: the comparison may have all of it.
-    resources = cluster.resources_on(device)
-    if not remote:
-        resources = dataclasses.replace(resources, cpus=cluster.worker_count("auto", resources))
-    chosen, record = cluster.once(
-        _on_worker,
-        (feature, config, source, device, int(resources.cpus)),
-        resources,
-        f"{feature.name}: trying half precision",
-    )
-    return Setting(chosen, device), record
+        return slow, {"asked": asked, "records": records, "precision": "fp32"}
+    if remote or device != "cpu":
+        return cluster.once(
+            _on_worker,
+            (feature, config, source, device),
+            cluster.resources_on(device),
+            f"{feature.name}: trying half precision",
+        )
+    # Ray starts meanwhile, and where one thread has lost its core all others wait for it.
+    with precision.threads(max(1, torch.get_num_threads() - 1)):
+        return measure(feature, config, source, device)
+
+
+def _runtime(asked: str, device: str, *, remote: bool) -> str:
+    """What computes a network for which nothing is tried."""
+    if asked != "openvino":
+        return "torch"
+    if device != "cpu":
+        raise ConfigError("runtime: openvino computes on CPUs; choose auto or torch")
+    if not remote and not openvino.installed():
+        raise ConfigError(f"runtime: {openvino.MISSING}")
+    return asked
 
 
 def measure(
     feature: Feature, config: RunConfig, source: SourceSpec, device: str
-) -> tuple[str, dict[str, Any]]:
-    """What `encoders.precision.choose` finds for items of the planned corpus, on this machine."""
+) -> tuple[Setting, dict[str, Any]]:
+    """What `encoders.precision.choose` finds for items of the planned corpus, on this machine.
+
+    Half precision is tried with OpenVINO first, where it is installed, and then with torch.
+    """
 
     @functools.cache  # the probes are prepared by the encoder that they are then compared with
-    def build(precision: str) -> Encoder:
-        return encoders.build(feature.encoder, precision=precision, device=device)
+    def exact() -> Encoder:
+        return encoders.build(feature.encoder, device=device)
 
+    @functools.cache
     def probes() -> list[Prepared]:
-        return gather(feature, config, source, build("fp32"))
+        return gather(feature, config, source, exact())
 
-    return precision.choose(build, probes, device)
+    for runtime in openvino.candidates(config.runtime, device):
+
+        def build(precision: str, runtime: str = runtime) -> Encoder:
+            if precision == "fp32":
+                return exact()
+            return encoders.build(
+                feature.encoder, precision=precision, device=device, runtime=runtime
+            )
+
+        chosen, record = precision.choose(build, probes, device)
+        if chosen != "fp32":
+            return Setting(chosen, device, runtime), record | {"runtime": runtime}
+    return Setting(chosen, device, _runtime(config.runtime, device, remote=True)), record
 
 
 def gather(
@@ -118,8 +146,8 @@ def _prepared(row: Row, loader: Loader, stream: str, encoder: Encoder) -> list[P
 
 
 def _on_worker(
-    feature: Feature, config: RunConfig, source: SourceSpec, device: str, threads: int
-) -> tuple[str, dict[str, Any]]:
+    feature: Feature, config: RunConfig, source: SourceSpec, device: str
+) -> tuple[Setting, dict[str, Any]]:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # it was given one core
     return measure(feature, config, source, device)

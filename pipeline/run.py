@@ -9,6 +9,7 @@ import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
 from pipeline.memory import check_memory
-from pipeline.place import by_resources, settle
+from pipeline.place import by_resources, is_network, settle, unsettled
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
 from pipeline.saved import SavedRun, Setting, load_saved, refuse_changes
@@ -183,7 +184,15 @@ class _Command:
         """Fix device and precision of features that are new, then save the configuration."""
         there = (self.folder / "config.yaml").exists()
         earlier = load_saved(self.folder) if there else None
-        self.saved = settle(self.saved, earlier, self._choose)
+        networks = any(map(is_network, unsettled(self.saved, earlier)))
+        if networks and not self._on_these_cpus:
+            self._connect()
+        # Ray starts meanwhile, and in this thread: it ends its helpers with the thread that started them.
+        with ThreadPoolExecutor(1) as beside:
+            settled = beside.submit(settle, self.saved, earlier, self._choose)
+            if networks:
+                self._connect()
+            self.saved = settled.result()
         self._save()
 
     def _save(self) -> None:
@@ -195,17 +204,25 @@ class _Command:
     def _choose(self, feature: Feature) -> tuple[Setting, dict[str, Any]]:
         from pipeline import probe  # torch: classical descriptors need none
 
-        self._connect()
         config, remote = self.saved.config, cluster.is_remote(self.options.address)
         device = "cuda" if self._has_cuda else "cpu"
         source = source_spec(config)
         with self._timed("precision"):
             setting, record = probe.settle(feature, config, source, device, remote=remote)
-        self.progress.say(f"{feature.name}: computed in {setting.precision} on {device}")
+        self.progress.say(f"{feature.name}: computed in {setting}")
         return setting, record
 
     @functools.cached_property
+    def _on_these_cpus(self) -> bool:
+        """Whether all work is done here and without a GPU; nothing is started to know it."""
+        import torch
+
+        return not (cluster.is_remote(self.options.address) or torch.cuda.is_available())
+
+    @functools.cached_property
     def _has_cuda(self) -> bool:
+        if self._on_these_cpus:
+            return False
         usable = reach.has_cuda()
         if cluster.gpus() and not usable:
             self.progress.say("the cluster declares GPUs that torch can't use: computing on CPUs")

@@ -32,6 +32,7 @@ _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _LIBRARIES = (
     "torch",
     "transformers",
+    "openvino",
     "torchaudio",
     "numpy",
     "pillow",
@@ -44,10 +45,19 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class Setting:
-    """How one feature is computed: the precision and the device type, fixed at planning."""
+    """How one feature is computed: precision, device type, and by whom, fixed at planning."""
 
     precision: str = "fp32"
     device: str = "cpu"
+    runtime: str = "torch"
+
+    def __str__(self) -> str:
+        by = "" if self.runtime == "torch" else f" by {self.runtime}"
+        return f"{self.precision} on {self.device}{by}"
+
+    def to_dict(self) -> dict[str, str]:
+        """As it is written and compared; torch goes without saying, as before there was a choice."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if (k, v) != ("runtime", "torch")}
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class SavedRun:
             "features": {
                 feature.name: {
                     "identity": self.identities[feature.name].digest,
-                    "setting": dataclasses.asdict(self.settings[feature.name]),
+                    "setting": self.settings[feature.name].to_dict(),
                     "pool": feature.pool,
                 }
                 for feature in self.config.features(name)
@@ -99,7 +109,7 @@ class SavedRun:
             "format": files.FORMAT,
             "config": self.config.model_dump(mode="json", exclude_none=True),
             "identities": {n: dataclasses.asdict(i) for n, i in self.identities.items()},
-            "settings": {n: dataclasses.asdict(s) for n, s in self.settings.items()},
+            "settings": {n: s.to_dict() for n, s in self.settings.items()},
             "provenance": dict(self.provenance),
         }
         return yaml.dump(without_users(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

@@ -102,7 +102,10 @@ class Worker:
         for key, feature, setting in wanted.values():
             if key not in self._encoders:
                 self._encoders[key] = encoders.build(
-                    feature.encoder, precision=setting.precision, device=setting.device
+                    feature.encoder,
+                    precision=setting.precision,
+                    device=setting.device,
+                    runtime=setting.runtime,
                 )
                 _single_threaded()
         return {name: self._encoders[key] for name, (key, _, _) in wanted.items()}

@@ -193,11 +193,20 @@ def results() -> dict:
     case = {**vars(cases.CASES["T1"]), "date": "2026-01-01", "commit": "abc"}
     found = [
         row("polyfuse", RATE, 1.1 * RATE, 0.9 * RATE),
+        row("polyfuse, OpenVINO", 1.5 * RATE),
         row("sentence-transformers", 0.25 * RATE),
+        row("sentence-transformers, bf16", RATE),
         row("sentence-transformers, OpenVINO", 2 * RATE),
         row("Daft", reason="can't be\ninstalled: `no` wheel"),
     ]
-    core = {"decode": 1e-3, "plain": None, "fp32": 0.04, "bf16": 0.01, "rows": {"text": 8}}
+    core = {
+        "decode": 1e-3,
+        "plain": None,
+        "fp32": 0.04,
+        "bf16": 0.01,
+        "openvino": 0.005,
+        "rows": {"text": 8},
+    }
     about = {"command": "x", "date": "2026-01-01", "machine": "m", "versions": {"torch": "2"}}
     shared = {"processor": "some", "cases": {}}
     shared["cases"]["T1"] = {"case": case, "systems": found, "parts": [core, core]}
@@ -206,8 +215,11 @@ def results() -> dict:
 
 def test_a_case_that_is_lost_stays_in_the_table():
     said = page(results())
-    assert "| T1 | sentence-transformers | 4.00 | 3.5 | reached |" in said
-    assert "| T1 | sentence-transformers, OpenVINO | 0.50 | 1.25 | missed |" in said
+    assert "| T1 | sentence-transformers | 4.00 | 6.00 | 3.5 | reached |" in said
+    assert (
+        "| T1 | sentence-transformers, bf16 | 1.00 | 1.50 | 1.25 | reached with OpenVINO |" in said
+    )
+    assert "| T1 | sentence-transformers, OpenVINO | 0.50 | 0.75 | 1.25 | missed |" in said
 
 
 def test_a_system_that_is_not_there_is_a_reason_on_one_line():
@@ -220,6 +232,7 @@ def test_our_share_of_the_ceiling_is_of_both_cores():
     assert ceilings.fp32 == pytest.approx(50)
     assert ceilings.bound == pytest.approx(2 / 0.011)
     assert "| 200 | 182 | 100 | 0.50 | 0.92 | missed |" in page(results())
+    assert "| 400 | 333 | 150 | 0.38 | 0.92 | missed |" in page(results())
 
 
 def test_a_processor_without_amx_is_named_as_such():
@@ -230,7 +243,13 @@ def test_a_processor_without_amx_is_named_as_such():
 def test_the_picture_has_a_bar_for_every_rate():
     drawn = ElementTree.fromstring(picture(results()))
     texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
-    assert [text for text in texts if text and text.endswith("%")] == ["50%", "12%", "100%"]
+    assert [text for text in texts if text and text.endswith("%")] == [
+        "50%",
+        "75%",
+        "12%",
+        "50%",
+        "100%",
+    ]
     empty = copy.deepcopy(results())
     empty["cases"]["T1"]["parts"] = []
     ElementTree.fromstring(picture(empty))

@@ -131,7 +131,7 @@ def _case(case: Case, *, kept: bool) -> dict[str, Any]:
 
 def _save(found: dict[str, Any]) -> None:
     everything = results.load(NAME)
-    packages = ("torch", "transformers", "ray", "pillow", "av", "numpy", "pyarrow")
+    packages = ("torch", "transformers", "openvino", "ray", "pillow", "av", "numpy", "pyarrow")
     about = results.about(NAME, *packages) | {"seed": 0, "processor": _processor()}
     measured = everything.get("cases", {}) | {found["case"]["name"]: found}
     results.save(NAME, about | {"cases": {n: measured[n] for n in cases.CASES if n in measured}})

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.speed import summary
 
 OURS = "polyfuse"
+COMPILED = "polyfuse, OpenVINO"  # with the optional runtime
 WHOLE = 0.85  # of the steady rate, for a run of two minutes or more
 REAL_TIME = 500.0  # seconds of sound per second
 DECODE = 0.5  # of the time that Pillow takes
@@ -35,15 +36,17 @@ class Ceilings:
     """Records per second on all cores at once, from what each core managed.
 
     decode, plain: reading alone, ours and that of Pillow or PyAV with transformers' processor (None
-    where there is none); fp32, bf16: the network alone; bound: one after the other on each core.
+    where there is none); fp32, bf16, openvino: the network alone, the last in bf16 too; bound,
+    openvino_bound: decoding and bf16 one after the other on each core.
     """
 
     decode: float
     plain: float | None
     fp32: float
     bf16: float
-
+    openvino: float
     bound: float
+    openvino_bound: float
 
     @classmethod
     def of(cls, parts: Sequence[Mapping[str, Any]]) -> "Ceilings":
@@ -55,11 +58,15 @@ class Ceilings:
             plain=together("plain") if parts[0]["plain"] else None,
             fp32=together("fp32"),
             bf16=together("bf16"),
+            openvino=together("openvino"),
             bound=sum(1 / (part["decode"] + part["bf16"]) for part in parts),
+            openvino_bound=sum(1 / (part["decode"] + part["openvino"]) for part in parts),
         )
 
-    def limit(self, case: Mapping[str, Any]) -> float:
-        """What the goal of the case is a share of."""
+    def limit(self, case: Mapping[str, Any], system: str) -> float:
+        """What the goal of the case is a share of, for one of ours."""
+        if system == COMPILED:
+            return self.openvino_bound if case["additive"] else self.openvino
         return self.bound if case["additive"] else self.bf16
 
 
@@ -75,14 +82,25 @@ def rate(found: Mapping[str, Any], name: str) -> float | None:
     return spread.median if spread else None
 
 
-def ratios(results: Mapping[str, Any]) -> list[tuple[str, str, float, float | None]]:
-    """(case, system, our rate over theirs, what was aimed at) of everything measured."""
+@dataclass(frozen=True)
+class Ratio:
+    """Our rates over that of another system in a case; goal: what was aimed at, None if nothing."""
+
+    case: str
+    system: str
+    ours: float
+    compiled: float | None
+    goal: float | None
+
+
+def ratios(results: Mapping[str, Any]) -> list[Ratio]:
+    """Of everything measured."""
     found = []
     for name, case in results["cases"].items():
-        ours = rate(case, OURS)
-        for other in case["systems"]:
-            theirs = rate(case, other["name"])
-            if other["name"] != OURS and ours and theirs:
-                goal = ratio_goal(name, other["name"])
-                found.append((name, other["name"], ours / theirs, goal))
+        ours, compiled = rate(case, OURS), rate(case, COMPILED)
+        for system in (row["name"] for row in case["systems"]):
+            theirs = rate(case, system)
+            if system not in (OURS, COMPILED) and ours and theirs:
+                faster = compiled / theirs if compiled else None
+                found.append(Ratio(name, system, ours / theirs, faster, ratio_goal(name, system)))
     return found

@@ -16,7 +16,8 @@ from benchmarks.speed.cases import Case, encoder
 class System:
     """One row of a case.
 
-    program: in `programs`, none for polyfuse itself; options: what it is told; environment: one of
+    program: in `programs`, none for polyfuse itself; options: what it is told (what is set in our
+    configuration); environment: one of
     `environments`, None for ours; threads: said on the page; share: it gets one record of so many,
     because it is slow: its rate is the same, its whole time that of fewer records; exports: it makes a
     form of the model of its own, once, before anything is timed.
@@ -37,7 +38,8 @@ _TWO = "two actors of one torch thread"
 SYSTEMS = {
     system.name: system
     for system in (
-        System("polyfuse", None, "workers: auto, one torch thread each"),
+        System("polyfuse", None, "workers: auto, one torch thread each", {"runtime": "torch"}),
+        System("polyfuse, OpenVINO", None, "workers: auto, one thread each", {"runtime": "auto"}),
         System("sentence-transformers", "sentences", _ALL, {}, "sentences", share=2),
         System(
             "sentence-transformers, bf16", "sentences", _ALL,
@@ -86,7 +88,9 @@ def start(
     output = folder / "output"
     if system.program is None:
         config = folder / "polyfuse.yaml"
-        config.write_text(yaml.safe_dump(configuration(case, table, models, output)))
+        config.write_text(
+            yaml.safe_dump(configuration(case, table, models, output, system.options))
+        )
         command = [python, "-m", "jobs.cli", "extract", str(config)]
         return Start(command, output / "features", "record_id")
     setting = folder / "setting.json"
@@ -102,9 +106,13 @@ def start(
 
 
 def configuration(
-    case: Case, table: Path, models: Mapping[str, Path], output: Path
+    case: Case,
+    table: Path,
+    models: Mapping[str, Path],
+    output: Path,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a user of ours would write for the case: nothing about speed."""
+    """What a user of ours would write for the case: nothing about speed, but for the options."""
     modalities: dict[str, Any] = {}
     for modality, model in models.items():
         if modality == "video":
@@ -114,4 +122,5 @@ def configuration(
             wanted = {"column": modality, "encoder": encoder(modality, model)}
             modalities[modality] = {"kind": modality, **wanted}
     source = {"path": str(table), "id": "id"}
-    return {"source": source, "modalities": modalities, "output": str(output)}
+    about = {"source": source, "modalities": modalities, "output": str(output)}
+    return about | dict(options or {})

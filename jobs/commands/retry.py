@@ -4,7 +4,6 @@ import typer
 
 from jobs import watch
 from jobs.commands.options import Address, Json, RunFolder, print_json
-from jobs.report import write_report
 from jobs.summary import print_summary
 from jobs.terminal import Bars
 
@@ -19,13 +18,13 @@ def retry(run: RunFolder, address: Address = None, as_json: Json = False) -> Non
 
     Example: polyfuse retry runs/products
     """
-    from pipeline import run as pipeline_run
-    from pipeline import saved, status
-
-    saved.load_saved(run)
     if not watch.in_driver():
         raise typer.Exit(watch.drive())
     watch.begin_driver()
+    from jobs.report import write_report
+    from pipeline import run as pipeline_run
+    from pipeline import status
+
     options = pipeline_run.Options(retry=True, address=address)
     with Bars() as bars:
         summary = pipeline_run.retry(run, options, bars)

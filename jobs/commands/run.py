@@ -7,7 +7,6 @@ import typer
 
 from jobs import watch
 from jobs.commands.options import Address, ConfigFile, Json, Set, print_json
-from jobs.report import write_report
 from jobs.summary import print_summary
 from jobs.terminal import Bars
 
@@ -114,6 +113,7 @@ def _run(
     if not watch.in_driver():
         raise typer.Exit(watch.drive())
     watch.begin_driver()
+    from jobs.report import write_report  # as the others: the watching process needs none of it
     from pipeline import config, run, status
 
     options = run.Options(stages, update=update, restart=restart, again=again, address=address)

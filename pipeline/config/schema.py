@@ -123,6 +123,7 @@ class RunConfig(Strict):
     compare: CompareConfig = CompareConfig()
     index: IndexConfig = IndexConfig()
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    runtime: Literal["auto", "openvino", "torch"] = "auto"
     workers: int | Literal["auto"] = "auto"
     max_error_rate: float = Field(0.1, ge=0, le=1)
     shard: ShardConfig = ShardConfig()

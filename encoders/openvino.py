@@ -1,0 +1,111 @@
+"""The network of an encoder computed by OpenVINO instead of torch, on a CPU, where it is installed.
+
+A network is converted when its first batch comes, from its torch module with weights in fp32, and
+compiled for one stream of as many threads as torch then has. What is converted is what torch traced
+for that one batch; so every new shape of a batch is compared with torch in its first row, and a
+shape that does not agree is left to torch.
+"""
+
+import importlib.util
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from encoders.agreement import least_cosine
+from encoders.checkpoint import quiet
+from encoders.precision import COSINE
+
+MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def installed() -> bool:
+    """Whether there is an OpenVINO in this process's environment."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def candidates(asked: str, device: str) -> tuple[str, ...]:
+    """The runtimes to try, the fastest first. asked: auto | openvino | torch; device: cpu | cuda."""
+    if asked != "auto":
+        return (asked,)
+    return ("openvino", "torch") if device == "cpu" and installed() else ("torch",)
+
+
+class Compiled(nn.Module):
+    """Takes and gives what `module` does.
+
+    Args:
+        module: on the CPU, in fp32; its inputs are tensors given by name.
+        precision: fp32 or bf16.
+
+    Raises:
+        ValueError: OpenVINO is not installed, or does not compute in this precision.
+    """
+
+    def __init__(self, module: nn.Module, precision: str) -> None:
+        super().__init__()
+        if not installed():
+            raise ValueError(f"runtime: {MISSING}")
+        if precision not in _HINTS:
+            raise ValueError(f"runtime openvino computes in {' | '.join(_HINTS)}, not {precision}")
+        self.module = module
+        self._hint = _HINTS[precision]
+        self._request: Any = None
+        self._agrees: dict[tuple[torch.Size, ...], bool] = {}
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """As `module`, float32."""
+        shapes = tuple(value.shape for value in inputs.values())
+        if shapes not in self._agrees:
+            self._agrees[shapes] = self._compare(inputs)
+        return self._compute(inputs) if self._agrees[shapes] else self.module(**inputs)
+
+    def finish(self, vectors: Tensor) -> Tensor:
+        """As `Backbone.finish`: outside of the network."""
+        return self.module.finish(vectors)  # type: ignore[operator]
+
+    def _compare(self, inputs: dict[str, Tensor]) -> bool:
+        exact = self.module(**{name: value[:1] for name, value in inputs.items()}).float()
+        return least_cosine(exact.numpy(), self._compute(inputs)[:1].numpy()) >= COSINE
+
+    def _compute(self, inputs: dict[str, Tensor]) -> Tensor:
+        if self._request is None:
+            self._request = self._compile(inputs)
+        values = [value.contiguous().numpy() for value in inputs.values()]
+        return torch.from_numpy(self._request.infer(values, share_inputs=True)[0])
+
+    def _compile(self, example: dict[str, Tensor]) -> Any:
+        from openvino import Core
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: that is what `_compare` is for
+            traced = torch.jit.trace(
+                _ByPlace(self.module, list(example)), tuple(example.values()), check_trace=False
+            )
+        # Not `openvino.convert_model`: that reports its use over the network unless told not to.
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced)  # the front end holds no reference to it
+        network = front_end.convert(front_end.load(decoder))
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._hint,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # each worker would take the same cores
+        }
+        return Core().compile_model(network, "CPU", settings).create_infer_request()
+
+
+class _ByPlace(nn.Module):
+    """A module whose inputs have names, called with them in order: a trace knows no others."""
+
+    def __init__(self, module: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.module = module
+        self._names = names
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return self.module(**dict(zip(self._names, values, strict=True)))
