@@ -27,7 +27,8 @@ COSINE = 0.999
 RECALL = 0.99
 _FIRST = 32  # probes that already tell most models that fail
 # Any of these sets of flags means instructions that multiply bf16.
-_FLAGS = ({"amx_bf16", "amx_tile"}, {"avx512_bf16"})
+_AMX = {"amx_bf16", "amx_tile"}
+_FLAGS = (_AMX, {"avx512_bf16"})
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -58,6 +59,11 @@ def resolve(precision: str, device: str = "cpu") -> str:
         able = any(flags <= cpu_flags() for flags in _FLAGS)
         return "bf16" if able and gain() > 1.5 else "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def has_amx() -> bool:
+    """Whether this processor multiplies tiles of bf16."""
+    return cpu_flags() >= _AMX
 
 
 def cpu_flags() -> set[str]:

@@ -5,7 +5,6 @@ holds the lease, publishes snapshots and removes garbage; the workers do the res
 """
 
 import contextlib
-import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.base import Identity
-from pipeline import cluster, expression, files, garbage, models, reach, todo
+from pipeline import cluster, expression, files, garbage, models, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.describe import describe, source_spec
@@ -25,6 +24,7 @@ from pipeline.index import jobs as index_jobs
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
+from pipeline.machines import Machines
 from pipeline.memory import check_memory
 from pipeline.place import by_resources, is_network, settle, unsettled
 from pipeline.plan import Plan, make_plan
@@ -130,7 +130,14 @@ class _Command:
         self._untrained: set[str] = set()  # models without training that are there for sure
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack = contextlib.ExitStack()
-        self._connected = False
+        self.machines = Machines(
+            options.address,
+            saved.config.workers,
+            source_spec(saved.config),
+            self.folder / "lease",
+            progress.say,
+            self._stack,
+        )
 
     def run(self) -> Summary:
         with self._stack:
@@ -185,9 +192,9 @@ class _Command:
         there = (self.folder / "config.yaml").exists()
         earlier = load_saved(self.folder) if there else None
         networks = any(map(is_network, unsettled(self.saved, earlier)))
-        if networks and not self._on_these_cpus:
+        if networks and not self.machines.only_these_cpus:
             self._connect()
-        # Ray starts meanwhile, and in this thread: it ends its helpers with the thread that started them.
+        # Ray starts meanwhile, in this thread.
         with ThreadPoolExecutor(1) as beside:
             settled = beside.submit(settle, self.saved, earlier, self._choose)
             if networks:
@@ -204,40 +211,19 @@ class _Command:
     def _choose(self, feature: Feature) -> tuple[Setting, dict[str, Any]]:
         from pipeline import probe  # torch: classical descriptors need none
 
-        config, remote = self.saved.config, cluster.is_remote(self.options.address)
-        device = "cuda" if self._has_cuda else "cpu"
+        config, machines = self.saved.config, self.machines
         source = source_spec(config)
         with self._timed("precision"):
-            setting, record = probe.settle(feature, config, source, device, remote=remote)
+            setting, record = probe.settle(
+                feature, config, source, machines.device, remote=machines.remote
+            )
         self.progress.say(f"{feature.name}: computed in {setting}")
         return setting, record
 
-    @functools.cached_property
-    def _on_these_cpus(self) -> bool:
-        """Whether all work is done here and without a GPU; nothing is started to know it."""
-        import torch
-
-        return not (cluster.is_remote(self.options.address) or torch.cuda.is_available())
-
-    @functools.cached_property
-    def _has_cuda(self) -> bool:
-        if self._on_these_cpus:
-            return False
-        usable = reach.has_cuda()
-        if cluster.gpus() and not usable:
-            self.progress.say("the cluster declares GPUs that torch can't use: computing on CPUs")
-        return usable
-
     def _connect(self) -> None:
-        """Start Ray, or join the cluster, when the first work needs it."""
-        if self._connected:
-            return
-        with self._timed("ray"):
-            context = cluster.connected(self.options.address, self.saved.config.workers)
-            self._stack.enter_context(context)
-            self._connected = True
-            if cluster.is_remote(self.options.address):
-                reach.check(source_spec(self.saved.config), self.folder / "lease")
+        if not self.machines.connected:
+            with self._timed("ray"):
+                self.machines.connect()
 
     def _extract(self, plan: Plan) -> None:
         choose = todo.retry_units if self.options.retry else todo.extract_units
@@ -317,10 +303,9 @@ class _Command:
 
     def _place(self) -> tuple[cluster.Resources, str]:
         self._connect()
-        device = "cuda" if self._has_cuda else "cpu"
+        device = self.machines.device
         resources = cluster.resources_on(device)
-        remote = cluster.is_remote(self.options.address)
-        cluster.check_placeable(resources, remote=remote, say=self.progress.say)
+        self.machines.check_placeable(resources)
         return resources, device
 
     def _identify(self, model: str, identity: Identity) -> None:
@@ -367,11 +352,11 @@ class _Command:
         if not units:
             return
         self._connect()
-        remote = cluster.is_remote(self.options.address)
-        cluster.check_placeable(resources, remote=remote, say=self.progress.say)
+        self.machines.check_placeable(resources)
         asked = self.saved.config.workers
         workers = cluster.worker_count(asked, resources)
-        most = asked if isinstance(asked, int) else len(units) if remote else workers
+        room = len(units) if self.machines.remote else workers
+        most = asked if isinstance(asked, int) else room
         self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
         job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease, fuse)
         with self._timed(stage):

@@ -18,6 +18,7 @@ import numpy as np
 import encoders
 from encoders.base import Encoder
 from pipeline import intact, records, schemas
+from pipeline.allocator import keep_freed_memory
 from pipeline.errors import PolyfuseError
 from pipeline.extract import Errors, Shelf, columns_read, extract
 from pipeline.isolate import decoder
@@ -38,6 +39,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        keep_freed_memory()
         self.job = job
         self.config = job.saved.config
         self.ledger = Ledger(job.run)

@@ -1,6 +1,7 @@
 """What every encoder in the table promises. A new line in ENCODERS is tested by itself: it needs
 sample items for its kind (here), and where it needs options to be built, a line in OPTIONS."""
 
+import functools
 import importlib.util
 import io
 import itertools
@@ -15,11 +16,17 @@ from safetensors.torch import save_file
 from vggish_tensors import vggish_tensors
 
 import encoders
+from encoders.agreement import least_cosine
 from encoders.base import EncoderSpec, Identity
 from encoders.media.errors import MediaError
 from encoders.media.types import Image, Waveform
 
-TARGETS = [(name, kind) for name, entry in encoders.ENCODERS.items() for kind in entry.targets]
+WAYS = [
+    (name, kind, runtime)
+    for name, entry in encoders.ENCODERS.items()
+    for kind in entry.targets
+    for runtime in (("torch", "openvino") if entry.network else ("torch",))
+]
 COUNT = 6
 
 
@@ -88,9 +95,14 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=TARGETS, ids="-".join)
-def spec(request, data, tmp_path_factory):
-    name, kind = request.param
+@pytest.fixture(scope="module", params=WAYS, ids="-".join)
+def way(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def spec(way, data, tmp_path_factory):
+    name, kind, _ = way
     module = encoders.ENCODERS[name].targets[kind].partition(":")[0]
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} does not exist yet")
@@ -99,8 +111,13 @@ def spec(request, data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def encoder(spec):
-    return encoders.build(spec)
+def build(spec, way):
+    return functools.partial(encoders.build, spec, runtime=way[2])
+
+
+@pytest.fixture(scope="module")
+def encoder(build):
+    return build()
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +146,23 @@ def test_identity_is_known_before_the_weights_are_loaded(spec, encoder):
     assert identity.encoder == spec.name
 
 
-def test_the_same_list_gives_the_same_bytes(spec, encoder, prepared, vectors, items):
+def test_the_same_list_gives_the_same_bytes(spec, build, encoder, prepared, vectors, items):
     assert np.array_equal(encoder.encode(prepared), vectors)
-    again = encoders.build(spec)
+    again = build()
     assert np.array_equal(again.encode(again.prepare(items[spec.kind])), vectors)
 
 
 def test_a_batch_equals_its_items_one_by_one(spec, encoder, vectors, items):
     alone = [encoder.encode(encoder.prepare([item])) for item in items[spec.kind]]
     np.testing.assert_allclose(np.concatenate(alone), vectors, rtol=1e-4, atol=1e-5)
+
+
+def test_whatever_computes_it_the_vectors_are_the_same(spec, way, prepared, vectors):
+    if way[2] == "torch":
+        pytest.skip("what the others are compared with")
+    assert least_cosine(encoders.build(spec).encode(prepared), vectors) > 0.99999
+    half = encoders.build(spec, runtime=way[2], precision="bf16").encode(prepared)
+    assert least_cosine(half, vectors) > 0.99
 
 
 def test_an_empty_batch_is_empty(encoder):

@@ -95,21 +95,21 @@ def test_half_precision_is_chosen_by_what_real_items_give(tiny, tmp_path, monkey
     monkeypatch.setattr(precision, "cpu_flags", lambda: AMX)
     monkeypatch.setattr(precision, "gain", lambda: 4.0)
     config = planned(tmp_path / "large", 280, tiny)
-    chosen, record = measured(config)
+    setting, record = measured(config)
     assert record["asked"] == "auto"
     assert record["hardware"] == "bf16"
     assert record["probes"] == precision.PROBES
     assert 0.99 < record["least_cosine"] < 1.0  # it was computed in bf16: not equal, and close
     kept = record["least_cosine"] >= precision.COSINE and record["recall"] >= precision.RECALL
-    assert chosen == ("bf16" if kept else "fp32")
-    assert record["precision"] == chosen
+    assert setting.precision == ("bf16" if kept else "fp32")
+    assert record["precision"] == setting.precision
 
 
 def test_a_small_corpus_stays_in_fp32_and_says_why(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "cpu_flags", lambda: AMX)
     monkeypatch.setattr(precision, "gain", lambda: 4.0)
-    chosen, record = measured(planned(tmp_path / "small", 20, tiny))
-    assert chosen == "fp32"
+    setting, record = measured(planned(tmp_path / "small", 20, tiny))
+    assert setting == Setting("fp32", "cpu")
     assert record == {
         "asked": "auto",
         "hardware": "bf16",
@@ -170,10 +170,12 @@ def test_a_setting_is_kept_until_its_encoder_or_precision_changes(tiny, tmp_path
 def test_a_worker_measures(two_cpus, tiny, tmp_path):
     config = planned(tmp_path / "c", 5, tiny)
     arguments = (config.features("title")[0], config, source_spec(config), "cpu")
-    chosen, record = cluster.once(
+    setting, record = cluster.once(
         probe.measure, arguments, cluster.resources_on("cpu"), "title: trying half precision"
     )
-    assert chosen == record["precision"] == "fp32"  # five items are too few on any machine
+    assert (
+        setting.precision == record["precision"] == "fp32"
+    )  # five items are too few on any machine
     assert record["asked"] == "auto"
 
 

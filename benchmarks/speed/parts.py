@@ -18,6 +18,7 @@ import encoders
 from benchmarks.speed.programs import models as plain
 from encoders.base import Encoder, Prepared
 from pipeline import config as configuration
+from pipeline.allocator import keep_freed_memory
 from pipeline.describe import source_spec
 from pipeline.isolate import InActor
 from pipeline.load import Loader
@@ -31,6 +32,7 @@ _LEAST = 1.0  # seconds that anything is timed for, whole passes
 def main() -> None:
     """SETTING: config (YAML of a run), sample (records), folder (for a plan of its own)."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as in a worker
     setting = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     config = configuration.load(Path(setting["config"]))
     plan = Path(setting["folder"], f"plan-{sys.argv[2]}")

@@ -1,0 +1,144 @@
+"""OpenVINO beside torch: when it is taken, when it is not, and what guards it. That its vectors are
+those of torch, for every encoder, is in test_contract_encoders."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from corpus import write_corpus
+from test_probe import AMX, planned, tiny  # noqa: F401  (a fixture)
+
+import encoders
+from encoders import openvino, precision
+from encoders.agreement import least_cosine
+from encoders.base import EncoderSpec
+from encoders.openvino import Compiled
+from pipeline import config as configuration
+from pipeline import probe
+from pipeline.describe import describe, source_spec
+from pipeline.errors import ConfigError, Refused
+from pipeline.run import Options, run
+from pipeline.saved import Setting, load_saved
+
+
+class Turning(torch.nn.Module):
+    """Its output turns with the length of its rows, which a trace takes for a constant."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        mixed = torch.arange(8.0) * values.sum(1, keepdim=True) + values[:, :8] ** 2
+        return torch.roll(mixed, int(values.shape[1]) // 8, 1)
+
+
+def test_a_shape_that_the_trace_gets_wrong_is_left_to_torch():
+    module, random = Turning(), torch.Generator().manual_seed(0)
+    compiled = Compiled(module, "fp32")
+    for width in (8, 16, 8, 24):
+        values = torch.rand(3, width, generator=random)
+        torch.testing.assert_close(compiled(values=values), module(values), rtol=1e-5, atol=1e-5)
+    trusted = {shapes[0][1]: agrees for shapes, agrees in compiled._agrees.items()}
+    assert trusted == {8: True, 16: False, 24: False}
+
+
+class Two(torch.nn.Module):
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return first - 2 * second
+
+
+def test_inputs_are_known_by_their_names():
+    compiled, one = Compiled(Two(), "fp32"), torch.ones(2, 4)
+    assert torch.equal(compiled(second=one, first=3 * one), one)
+    assert torch.equal(Compiled(Two(), "fp32")(first=3 * one, second=one), one)
+
+
+def test_what_it_can_t_compute_is_said_before_any_work(monkeypatch):
+    with pytest.raises(ValueError, match=r"computes in fp32 \| bf16, not fp16"):
+        Compiled(Two(), "fp16")
+    monkeypatch.setattr(openvino, "installed", lambda: False)
+    with pytest.raises(ValueError, match=r"not installed; pip install 'polyfuse\[openvino\]'"):
+        Compiled(Two(), "fp32")
+
+
+def asked(tmp_path, tiny, *overrides):  # noqa: F811
+    config = configuration.load(write_corpus(tmp_path / "c", 5), [*tiny, *overrides])
+    return config.features("title")[0], config, source_spec(config)
+
+
+def test_asked_for_and_impossible_is_a_sentence(tiny, tmp_path, monkeypatch):  # noqa: F811
+    wanted = asked(tmp_path, tiny, "runtime=openvino", "precision=fp32")
+    with pytest.raises(ConfigError, match="runtime: openvino computes on CPUs; choose auto"):
+        probe.settle(*wanted, "cuda", remote=False)
+    monkeypatch.setattr(openvino, "installed", lambda: False)
+    with pytest.raises(ConfigError, match="runtime: openvino is not installed; pip install"):
+        probe.settle(*wanted, "cpu", remote=False)
+
+
+@pytest.fixture
+def gaining(monkeypatch):
+    """A processor that gains by bf16, and vectors that may be as far off as they like."""
+    monkeypatch.setattr(precision, "cpu_flags", lambda: AMX)
+    monkeypatch.setattr(precision, "gain", lambda: 4.0)
+    monkeypatch.setattr(precision, "COSINE", 0.9)
+    monkeypatch.setattr(precision, "RECALL", 0.5)
+
+
+def settled(tmp_path, tiny, *overrides):  # noqa: F811
+    config = planned(tmp_path / "large", precision.WORTH, [*tiny, *overrides])
+    feature = config.features("title")[0]
+    return probe.settle(feature, config, source_spec(config), "cpu", remote=False)
+
+
+def test_it_is_taken_where_half_precision_passes_with_it(gaining, tiny, tmp_path):  # noqa: F811
+    setting, record = settled(tmp_path, tiny)
+    assert setting == Setting("bf16", "cpu", "openvino")
+    assert (record["precision"], record["runtime"]) == ("bf16", "openvino")
+
+
+def test_torch_is_tried_after_it(gaining, tiny, tmp_path, monkeypatch):  # noqa: F811
+    def fail(*_):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(Compiled, "_compile", fail)
+    setting, record = settled(tmp_path, tiny)
+    assert setting == Setting("bf16", "cpu")
+    assert record["runtime"] == "torch"
+
+
+@pytest.mark.parametrize("why", ["told", "missing"])
+def test_it_is_not_taken(why, gaining, tiny, tmp_path, monkeypatch):  # noqa: F811
+    if why == "missing":
+        monkeypatch.setattr(openvino, "installed", lambda: False)
+    setting, _ = settled(tmp_path, tiny, *(["runtime=torch"] if why == "told" else []))
+    assert setting == Setting("bf16", "cpu")
+
+
+def test_a_run_of_torch_is_what_it_was_before_there_was_a_choice(tiny, tmp_path):  # noqa: F811
+    config = configuration.load(write_corpus(tmp_path / "c", 5), tiny)
+    assert Setting("bf16", "cpu").to_dict() == {"precision": "bf16", "device": "cpu"}
+    by_torch, other = (
+        describe(config, {"title": Setting("fp32", "cpu", runtime)})
+        for runtime in ("torch", "openvino")
+    )
+    assert by_torch.work("title") != other.work("title")
+    assert by_torch.work("photo") == other.work("photo")
+
+
+@pytest.mark.ray
+def test_a_run_by_it_is_close_recorded_and_guarded(two_cpus, tiny, tmp_path):  # noqa: F811
+    path = write_corpus(tmp_path / "c", 20)
+    vectors = {}
+    for runtime in ("torch", "openvino"):
+        wanted = [*tiny, "precision=fp32", f"output={runtime}", f"runtime={runtime}"]
+        summary = run(configuration.load(path, wanted), Options(("extract",)))
+        column = pq.read_table(summary.run / "features/title")["vector"]
+        vectors[runtime] = np.stack(column.to_pylist())
+    assert not np.array_equal(vectors["torch"], vectors["openvino"])
+    assert least_cosine(vectors["torch"], vectors["openvino"]) > 0.99999
+    assert load_saved(summary.run).settings["title"] == Setting("fp32", "cpu", "openvino")
+    assert run(configuration.load(path, wanted), Options(("extract",))).computed == 0
+    with pytest.raises(Refused, match="setting.runtime: was 'openvino'"):
+        run(configuration.load(path, [*wanted[:-1], "runtime=torch"]), Options(("extract",)))
+
+
+def test_encoders_that_are_no_networks_have_no_runtime():
+    spec = EncoderSpec("text", "hashed-ngrams")
+    assert encoders.build(spec).dim == encoders.identify(spec).dim
