@@ -104,10 +104,18 @@ def checks() -> Iterator[Check]:
             yield Check(package, "not installed: run `make setup`", False)
     problem = torchaudio_problem() or _import_problem("torchaudio")
     yield Check("import torchaudio", problem or "works", not problem)
+    yield Check("OpenVINO", _optional("openvino", "networks on CPUs are faster with it"))
     yield Check("processor cores", str(os.cpu_count()))
     yield Check("GPU", _gpu())
     yield _codecs()
     yield _token_folder()
+
+
+def _optional(package: str, why: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"not installed; {why}: pip install 'polyfuse[{package}]'"
 
 
 def _import_problem(module: str) -> str | None:
