@@ -64,9 +64,7 @@ def settle(
             cluster.resources_on(device),
             f"{feature.name}: trying half precision",
         )
-    # Ray starts meanwhile, and where one thread has lost its core all others wait for it.
-    with precision.threads(max(1, torch.get_num_threads() - 1)):
-        return measure(feature, config, source, device)
+    return measure(feature, config, source, device)
 
 
 def _runtime(asked: str, device: str, *, remote: bool) -> str:
