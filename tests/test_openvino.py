@@ -50,6 +50,14 @@ def test_inputs_are_known_by_their_names():
     assert torch.equal(Compiled(Two(), "fp32")(first=3 * one, second=one), one)
 
 
+def test_its_use_is_reported_to_nobody(monkeypatch):
+    """OpenVINO's own way to convert a network does, unless the user has refused."""
+    begun = []
+    monkeypatch.setattr("openvino_telemetry.main.Telemetry.init", lambda *_: begun.append(1))
+    Compiled(Two(), "fp32")(first=torch.ones(1, 4), second=torch.ones(1, 4))
+    assert not begun
+
+
 def test_what_it_can_t_compute_is_said_before_any_work(monkeypatch):
     with pytest.raises(ValueError, match=r"computes in fp32 \| bf16, not fp16"):
         Compiled(Two(), "fp16")
