@@ -2,8 +2,8 @@
 
 A network is converted when its first batch comes, from its torch module with weights in fp32, and
 compiled for one stream of as many threads as torch then has. What is converted is what torch traced
-for that one batch; so every new shape is tried first, with numbers that are the same in every
-worker, and a shape for which OpenVINO and torch do not agree is left to torch.
+for that one batch; so every new shape of a row is tried first, with numbers that are the same in
+every worker, and a shape for which OpenVINO and torch do not agree is left to torch.
 """
 
 import importlib.util
@@ -19,6 +19,9 @@ from encoders.precision import COSINE
 
 MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+_ROWS = (
+    3  # of a trial: batches have a power of two, so it shows as well what was taken for a constant
+)
 
 
 def installed() -> bool:
@@ -57,7 +60,7 @@ class Compiled(nn.Module):
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """As `module`, float32."""
-        shapes = tuple(value.shape for value in inputs.values())
+        shapes = tuple(value.shape[1:] for value in inputs.values())
         if shapes not in self._agrees:
             self._agrees[shapes] = self._compare(inputs)
         return self._compute(inputs) if self._agrees[shapes] else self.module(**inputs)
@@ -103,9 +106,10 @@ class Compiled(nn.Module):
 def _sample(like: Tensor) -> Tensor:
     """Numbers that any model takes, which depend on the shape alone: no record decides who computes
     the next one. Ones are tokens that exist, a mask that masks nothing, and a row that is not empty."""
+    shape = (_ROWS, *like.shape[1:])
     if not like.is_floating_point():
-        return torch.ones_like(like)
-    return torch.rand(like.shape, generator=torch.Generator().manual_seed(0))
+        return torch.ones(shape, dtype=like.dtype)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 class _ByPlace(nn.Module):

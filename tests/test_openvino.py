@@ -32,11 +32,25 @@ class Turning(torch.nn.Module):
 def test_a_shape_that_the_trace_gets_wrong_is_left_to_torch():
     module, random = Turning(), torch.Generator().manual_seed(0)
     compiled = Compiled(module, "fp32")
-    for width in (8, 16, 8, 24):
-        values = torch.rand(3, width, generator=random)
+    for rows, width in ((4, 8), (2, 16), (1, 8), (4, 24)):
+        values = torch.rand(rows, width, generator=random)
         torch.testing.assert_close(compiled(values=values), module(values), rtol=1e-5, atol=1e-5)
-    trusted = {shapes[0][1]: agrees for shapes, agrees in compiled._agrees.items()}
+    trusted = {shapes[0][0]: agrees for shapes, agrees in compiled._agrees.items()}
     assert trusted == {8: True, 16: False, 24: False}
+
+
+class Counting(torch.nn.Module):
+    """Its output turns with the number of rows."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.roll(values, len(values), 1)
+
+
+def test_so_is_a_network_whose_rows_know_how_many_they_are():
+    compiled, random = Compiled(Counting(), "fp32"), torch.Generator().manual_seed(0)
+    for rows in (4, 2, 8):
+        values = torch.rand(rows, 5, generator=random)
+        torch.testing.assert_close(compiled(values=values), torch.roll(values, rows, 1))
 
 
 class Two(torch.nn.Module):
