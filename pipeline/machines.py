@@ -38,7 +38,8 @@ class Machines:
         self.connected = False
 
     def connect(self) -> None:
-        """In the thread that lives longest: Ray ends its helpers with the one that started them."""
+        """Not in a thread beside others: Ray ends its helpers with the thread that started them, and
+        forks, which stops the threads of numpy's BLAS wherever they are."""
         if self.connected:
             return
         self._stack.enter_context(cluster.connected(self.address, self._workers))

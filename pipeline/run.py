@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from pipeline.lease import Holder, Lease
 from pipeline.ledger import Ledger
 from pipeline.machines import Machines
 from pipeline.memory import check_memory
-from pipeline.place import by_resources, is_network, settle, unsettled
+from pipeline.place import by_resources, settle
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, Silent
 from pipeline.saved import SavedRun, Setting, load_saved, refuse_changes
@@ -191,15 +190,7 @@ class _Command:
         """Fix device and precision of features that are new, then save the configuration."""
         there = (self.folder / "config.yaml").exists()
         earlier = load_saved(self.folder) if there else None
-        networks = any(map(is_network, unsettled(self.saved, earlier)))
-        if networks and not self.machines.only_these_cpus:
-            self._connect()
-        # Ray starts meanwhile, in this thread.
-        with ThreadPoolExecutor(1) as beside:
-            settled = beside.submit(settle, self.saved, earlier, self._choose)
-            if networks:
-                self._connect()
-            self.saved = settled.result()
+        self.saved = settle(self.saved, earlier, self._choose)
         self._save()
 
     def _save(self) -> None:
@@ -212,6 +203,8 @@ class _Command:
         from pipeline import probe  # torch: classical descriptors need none
 
         config, machines = self.saved.config, self.machines
+        if not machines.only_these_cpus:
+            self._connect()
         source = source_spec(config)
         with self._timed("precision"):
             setting, record = probe.settle(
