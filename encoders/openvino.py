@@ -2,8 +2,8 @@
 
 A network is converted when its first batch comes, from its torch module with weights in fp32, and
 compiled for one stream of as many threads as torch then has. What is converted is what torch traced
-for that one batch; so every new shape of a row is tried first, with numbers that are the same in
-every worker, and a shape for which OpenVINO and torch do not agree is left to torch.
+for that one batch; so every new shape of a row is tried first, with numbers that depend on no
+record, and a shape for which OpenVINO and torch do not agree is left to torch.
 """
 
 import importlib.util
@@ -19,9 +19,7 @@ from encoders.precision import COSINE
 
 MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_ROWS = (
-    3  # of a trial: batches have a power of two, so it shows as well what was taken for a constant
-)
+_ROWS = 3  # of a trial: no power of two, so it is not the number that was traced
 
 
 def installed() -> bool:
@@ -60,6 +58,8 @@ class Compiled(nn.Module):
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """As `module`, float32."""
+        if self._request is None:
+            self._request = self._compile(inputs)
         shapes = tuple(value.shape[1:] for value in inputs.values())
         if shapes not in self._agrees:
             self._agrees[shapes] = self._compare(inputs)
@@ -75,13 +75,26 @@ class Compiled(nn.Module):
         return least_cosine(exact.numpy(), self._compute(sample)[:1].numpy()) >= COSINE
 
     def _compute(self, inputs: dict[str, Tensor]) -> Tensor:
-        if self._request is None:
-            self._request = self._compile(inputs)
         values = [value.contiguous().numpy() for value in inputs.values()]
         return torch.from_numpy(self._request.infer(values, share_inputs=True)[0])
 
     def _compile(self, example: dict[str, Tensor]) -> Any:
+        try:
+            network = self._convert(example)
+        except Exception as err:  # of many types, torch's and OpenVINO's
+            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+            raise RuntimeError(f"OpenVINO can't convert this network: {reason}") from err
         from openvino import Core
+
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._hint,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # each worker would take the same cores
+        }
+        return Core().compile_model(network, "CPU", settings).create_infer_request()
+
+    def _convert(self, example: dict[str, Tensor]) -> Any:
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -93,14 +106,7 @@ class Compiled(nn.Module):
         # Not `openvino.convert_model`: that reports its use over the network unless told not to.
         front_end = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced)  # the front end holds no reference to it
-        network = front_end.convert(front_end.load(decoder))
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._hint,
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # each worker would take the same cores
-        }
-        return Core().compile_model(network, "CPU", settings).create_infer_request()
+        return front_end.convert(front_end.load(decoder))
 
 
 def _sample(like: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Counting(torch.nn.Module):
     """Its output turns with the number of rows."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.roll(values, len(values), 1)
+        return torch.roll(values, int(values.shape[0]), 1)
 
 
 def test_so_is_a_network_whose_rows_know_how_many_they_are():
@@ -117,9 +117,9 @@ def test_it_is_taken_where_half_precision_passes_with_it(gaining, tiny, tmp_path
 
 def test_torch_is_tried_after_it(gaining, tiny, tmp_path, monkeypatch):  # noqa: F811
     def fail(*_):
-        raise RuntimeError("no such operation")
+        raise TypeError("no such operation")
 
-    monkeypatch.setattr(Compiled, "_compile", fail)
+    monkeypatch.setattr(Compiled, "_convert", fail)
     setting, record = settled(tmp_path, tiny)
     assert setting == Setting("bf16", "cpu")
     assert record["runtime"] == "torch"
