@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from encoders import checkpoint, pooling
 from encoders.base import Identity
 from encoders.checkpoint import quiet
+from encoders.failures import first_line
 from encoders.precision import dtype_of, has_amx
 
 # Parameters of pre-training that no forward pass of ours reads.
@@ -60,7 +61,7 @@ def read_config(folder: Path) -> Any:
         try:
             return AutoConfig.from_pretrained(folder, trust_remote_code=False)
         except Exception as err:  # transformers raises many types for a bad folder
-            raise ValueError(f"config.json of the model: {_first_line(err)}") from err
+            raise ValueError(f"config.json of the model: {first_line(err)}") from err
 
 
 def outline(config: Any, kind: str, inputs: Mapping[str, Tensor]) -> Outline:
@@ -80,7 +81,7 @@ def outline(config: Any, kind: str, inputs: Mapping[str, Tensor]) -> Outline:
             output = _forward(model, kind, {k: v.to("meta") for k, v in inputs.items()})
         except Exception as err:
             raise ValueError(
-                f"{config.model_type} is no {kind} encoder: {_first_line(err)}"
+                f"{config.model_type} is no {kind} encoder: {first_line(err)}"
             ) from err
     if getattr(output, "last_hidden_state", None) is None:
         raise ValueError(f"{config.model_type} is no {kind} encoder: it gives no hidden states")
@@ -224,9 +225,7 @@ def load(folder: Path, *, precision: str, device: str, pooling: str) -> Any:
                 output_loading_info=True,
             )
         except Exception as err:
-            raise ValueError(
-                f"can't load the weights of {folder.name}: {_first_line(err)}"
-            ) from err
+            raise ValueError(f"can't load the weights of {folder.name}: {first_line(err)}") from err
     ignored = _UNUSED if pooling == "pooler" else (*_UNUSED, "pooler")
     missing = sorted(
         key for key in report["missing_keys"] if not any(part in key for part in ignored)
@@ -255,7 +254,3 @@ def _is_tower(model: nn.Module, kind: str) -> bool:
 def _forward(model: nn.Module, kind: str, inputs: Mapping[str, Tensor]) -> Any:
     """The tower of this kind where the model has several, else the model."""
     return getattr(model, f"get_{kind}_features", model)(**inputs)
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip() or type(err).__name__).splitlines()[0]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from encoders.agreement import least_cosine
 from encoders.checkpoint import quiet
+from encoders.failures import first_line
 from encoders.precision import COSINE
 
 MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
@@ -82,8 +83,7 @@ class Compiled(nn.Module):
         try:
             network = self._convert(example)
         except Exception as err:  # of many types, torch's and OpenVINO's
-            reason = (str(err).strip() or type(err).__name__).splitlines()[0]
-            raise RuntimeError(f"OpenVINO can't convert this network: {reason}") from err
+            raise RuntimeError(f"OpenVINO can't convert this network: {first_line(err)}") from err
         from openvino import Core
 
         settings = {

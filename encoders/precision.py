@@ -7,6 +7,7 @@ Accuracy: over real items the smallest cosine between half-precision and fp32 ve
 provenance, recorded with the vectors, not identity.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import torch
 
 from encoders.agreement import least_cosine, recall
 from encoders.base import Encoder, Prepared
+from encoders.failures import first_line
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("auto", *sorted(DTYPES))
@@ -75,6 +77,7 @@ def cpu_flags() -> set[str]:
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
+@functools.cache  # it does not change while a process lives
 def gain() -> float:
     """How much faster a bf16 multiplication of a usual size is than fp32 here; takes ~50 ms.
 
@@ -153,6 +156,6 @@ def passes_gate(
                 return False, measured | {"probes": compared, "least_cosine": cosine}
             measured["least_cosine"] = min(cosine, measured["least_cosine"] or 1.0)
     except RuntimeError as err:  # torch's, for all of these
-        return False, measured | {"failed": str(err).strip().partition("\n")[0]}
+        return False, measured | {"failed": first_line(err)}
     found = recall(np.concatenate(true), np.concatenate(close))
     return found >= RECALL, measured | {"recall": found}

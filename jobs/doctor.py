@@ -98,24 +98,23 @@ def checks() -> Iterator[Check]:
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Check("Python", platform.python_version(), good)
     for package in ("torch", "torchaudio", "transformers", "ray", "faiss-cpu", "pyarrow", "av"):
-        try:
-            yield Check(package, importlib.metadata.version(package), True)
-        except importlib.metadata.PackageNotFoundError:
-            yield Check(package, "not installed: run `make setup`", False)
+        version = _version(package)
+        yield Check(package, version or "not installed: run `make setup`", version is not None)
     problem = torchaudio_problem() or _import_problem("torchaudio")
     yield Check("import torchaudio", problem or "works", not problem)
-    yield Check("OpenVINO", _optional("openvino", "networks on CPUs are faster with it"))
+    without = "not installed; networks on CPUs are faster with it: pip install 'polyfuse[openvino]'"
+    yield Check("OpenVINO", _version("openvino") or without)
     yield Check("processor cores", str(os.cpu_count()))
     yield Check("GPU", _gpu())
     yield _codecs()
     yield _token_folder()
 
 
-def _optional(package: str, why: str) -> str:
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return f"not installed; {why}: pip install 'polyfuse[{package}]'"
+        return None
 
 
 def _import_problem(module: str) -> str | None:

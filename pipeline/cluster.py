@@ -21,6 +21,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from encoders.failures import first_line
 from pipeline.errors import PolyfuseError
 from pipeline.units import Job, Unit
 from pipeline.work import RayWorker
@@ -83,8 +84,7 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
         ray.init(**options)
     except Exception as err:  # Ray raises bare ones, too
         where = f"reach the Ray cluster at {address}" if address else "start Ray here"
-        reason = (str(err) or type(err).__name__).splitlines()[0]
-        raise PolyfuseError(f"can't {where}: {reason}") from err
+        raise PolyfuseError(f"can't {where}: {first_line(err)}") from err
     over = threading.Event()
     if address:
         head = ray.get_runtime_context().gcs_address

@@ -7,7 +7,6 @@ and over. Every corpus is a table, id and one column for each modality, beside t
 """
 
 import csv
-import io
 import shutil
 import sys
 import tarfile
@@ -149,9 +148,9 @@ def _pictures(
 @cache
 def _photos(data: Path) -> list[np.ndarray]:
     with tarfile.open(data / "photos/coco_captions/coco_captions.tar") as archive:
-        names = sorted(name for name in archive.getnames() if name.endswith(".jpg"))
-        raw = [archive.extractfile(name).read() for name in names]  # type: ignore[union-attr]
-    return [np.asarray(PIL.Image.open(io.BytesIO(content)).convert("RGB")) for content in raw]
+        members = sorted(archive.getmembers(), key=lambda member: member.name)
+        files = [archive.extractfile(member) for member in members if member.name.endswith(".jpg")]
+        return [np.asarray(PIL.Image.open(file).convert("RGB")) for file in files]
 
 
 # -- sounds and clips

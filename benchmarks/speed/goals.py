@@ -50,8 +50,8 @@ class Ceilings:
 
     @classmethod
     def of(cls, parts: Sequence[Mapping[str, Any]]) -> "Ceilings":
-        def together(name: str) -> float:
-            return sum(1 / part[name] for part in parts)
+        def together(*steps: str) -> float:  # one after the other on each core
+            return sum(1 / sum(part[step] for step in steps) for part in parts)
 
         return cls(
             decode=together("decode"),
@@ -59,8 +59,8 @@ class Ceilings:
             fp32=together("fp32"),
             bf16=together("bf16"),
             openvino=together("openvino"),
-            bound=sum(1 / (part["decode"] + part["bf16"]) for part in parts),
-            openvino_bound=sum(1 / (part["decode"] + part["openvino"]) for part in parts),
+            bound=together("decode", "bf16"),
+            openvino_bound=together("decode", "openvino"),
         )
 
     def limit(self, case: Mapping[str, Any], system: str) -> float:

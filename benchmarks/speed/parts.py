@@ -16,7 +16,8 @@ import torch
 
 import encoders
 from benchmarks.speed.programs import models as plain
-from encoders.base import Encoder, Prepared
+from encoders.base import Prepared
+from encoders.media.errors import MediaError
 from pipeline import config as configuration
 from pipeline.allocator import keep_freed_memory
 from pipeline.describe import source_spec
@@ -73,7 +74,10 @@ def _modality(
     def decode() -> list[Prepared]:
         prepared: list[Prepared] = []
         for row in rows:
-            prepared += half.prepare(loader.load(row)[feature.stream])  # type: ignore[arg-type]
+            items = loader.load(row)[feature.stream]
+            if isinstance(items, MediaError):  # of a corpus that was generated whole
+                raise items
+            prepared += half.prepare(items)
         return prepared
 
     seconds = {"decode": timed(decode) / len(rows), "plain": None}
@@ -107,15 +111,14 @@ def _plain(modality: str, rows: Sequence[Any], config: Any, feature: Any) -> Cal
     return decode
 
 
-def _ceiling(encoder: Encoder, items: Sequence[Prepared], rows: Sequence[int]) -> tuple[float, int]:
-    """(seconds for all items at the best number of rows, that number)."""
-    module: Any = encoder.module  # type: ignore[attr-defined]
+def _ceiling(encoder: Any, items: Sequence[Prepared], rows: Sequence[int]) -> tuple[float, int]:
+    """(seconds for all items at the best number of rows, that number). encoder: a network."""
     costs = [encoder.cost(item) for item in items]
     typical = sorted(costs)[len(costs) // 2]
     tried = {}
     for count in rows:
         chosen = batches(costs, count * typical)
-        ready = [encoder.tensors([items[n] for n in part]) for part in chosen]  # type: ignore[attr-defined]
+        ready = [encoder.tensors([items[n] for n in part]) for part in chosen]
         for tensors in ready:  # as `encode` does: one vector per example, averaged outside
             tensors.pop("owner", None)
             tensors.pop("weight", None)
@@ -123,7 +126,7 @@ def _ceiling(encoder: Encoder, items: Sequence[Prepared], rows: Sequence[int]) -
         def forward(ready: Sequence[dict[str, torch.Tensor]] = ready) -> None:
             with torch.inference_mode():
                 for tensors in ready:
-                    module(**tensors)
+                    encoder.module(**tensors)
 
         tried[count] = timed(forward)
     best = min(tried, key=tried.__getitem__)

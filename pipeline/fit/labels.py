@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from encoders.failures import first_line
 from pipeline.config import LabelConfig
 from pipeline.errors import ConfigError
 from pipeline.fit.split import column_of
@@ -126,7 +127,7 @@ def read_file(config: LabelConfig, default_id: str | None) -> pa.Table:
     try:
         table = _read(path)
     except (OSError, pa.ArrowException) as err:
-        raise ConfigError(f"label.file: can't read {path}: {str(err).splitlines()[0]}") from err
+        raise ConfigError(f"label.file: can't read {path}: {first_line(err)}") from err
     for key, name in (("label.column", config.column), ("label.id", id_column)):
         if name not in table.column_names:
             known = ", ".join(table.column_names)
@@ -177,7 +178,7 @@ def _numbers(column: pa.Array) -> np.ndarray:
     try:
         numbers = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid as err:
-        raise ConfigError(f"label.task: regress needs numbers: {str(err).splitlines()[0]}") from err
+        raise ConfigError(f"label.task: regress needs numbers: {first_line(err)}") from err
     return np.array(numbers, np.float32)  # null -> NaN
 
 

@@ -16,6 +16,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +130,7 @@ class Asked:
             "recall": self._recall("asked", queries, system.rows(found)),
         }
 
-    def _warm(self, system, queries: np.ndarray, effort: int, seconds: float) -> None:  # noqa: ANN001
+    def _warm(self, system: Any, queries: np.ndarray, effort: int, seconds: float) -> None:
         """So that a mapped index is in memory."""
         start = time.perf_counter()
         for row in range(0, len(queries), 100):
@@ -137,7 +138,7 @@ class Asked:
             if time.perf_counter() - start > seconds:
                 break
 
-    def _opened(self, threads: int):  # noqa: ANN202  (a class of the module that was named)
+    def _opened(self, threads: int) -> Any:  # of the class that was named
         system = self.system(self.folder, self.metric, threads)
         system.open()
         return system

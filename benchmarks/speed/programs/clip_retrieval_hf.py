@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-# The names: here, because the processes that decode import this file and then torchvision.
-from benchmarks.speed.programs import common, torchvision_names  # noqa: F401
+from benchmarks.speed.programs import common, torchvision_names
+
+torchvision_names.define()  # here: the processes that decode import this file, then torchvision
 
 
 def main() -> None:

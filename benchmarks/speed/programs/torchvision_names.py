@@ -1,4 +1,4 @@
-"""Import this before torchvision where its compiled part can't load: beside a torch without CUDA.
+"""For torchvision where its compiled part can't load: beside a torch without CUDA.
 
 Peers import it for transforms in Python; names of the operators it would define are enough for that.
 """
@@ -11,6 +11,10 @@ _OPERATORS = (
     "deform_conv2d", "_deform_conv2d_backward",
 )  # fmt: skip
 
-_LIBRARY = torch.library.Library("torchvision", "DEF")
-for _name in _OPERATORS:
-    _LIBRARY.define(f"{_name}(Tensor input) -> Tensor")
+_library = torch.library.Library("torchvision", "DEF")  # what it defines goes when it goes
+
+
+def define() -> None:
+    """Once in every process, before torchvision is imported."""
+    for name in _OPERATORS:
+        _library.define(f"{name}(Tensor input) -> Tensor")
