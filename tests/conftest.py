@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,26 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes], 
 
     run = tmp_path_factory.mktemp("media")
     return run, *write_media(run)
+
+
+@pytest.fixture
+def small_bert(data: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a configuration: titles by a one-layer BERT of random weights, and photos."""
+    import torch  # slow, and not for every test
+    import transformers
+
+    folder = tmp_path / "model"
+    known = data / "weights/hf/all-MiniLM-L6-v2"
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (known / name).exists():
+            shutil.copy(known / name, folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(vocab_size=30522, intermediate_size=48, **shape)
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    modality = f"{{kind: text, encoder: {{name: transformers, model: {folder}}}}}"
+    return [f"modalities={{title: {modality}, photo: {{kind: image}}}}"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from corpus import write_corpus
-from test_probe import AMX, planned, tiny  # noqa: F401  (a fixture)
+from test_probe import AMX, planned
 
 import encoders
 from encoders import openvino, precision
@@ -80,13 +80,13 @@ def test_what_it_can_t_compute_is_said_before_any_work(monkeypatch):
         Compiled(Two(), "fp32")
 
 
-def asked(tmp_path, tiny, *overrides):  # noqa: F811
-    config = configuration.load(write_corpus(tmp_path / "c", 5), [*tiny, *overrides])
+def asked(tmp_path, small_bert, *overrides):
+    config = configuration.load(write_corpus(tmp_path / "c", 5), [*small_bert, *overrides])
     return config.features("title")[0], config, source_spec(config)
 
 
-def test_asked_for_and_impossible_is_a_sentence(tiny, tmp_path, monkeypatch):  # noqa: F811
-    wanted = asked(tmp_path, tiny, "runtime=openvino", "precision=fp32")
+def test_asked_for_and_impossible_is_a_sentence(small_bert, tmp_path, monkeypatch):
+    wanted = asked(tmp_path, small_bert, "runtime=openvino", "precision=fp32")
     with pytest.raises(ConfigError, match="runtime: openvino computes on CPUs; choose auto"):
         probe.settle(*wanted, "cuda", remote=False)
     monkeypatch.setattr(openvino, "installed", lambda: False)
@@ -103,38 +103,38 @@ def gaining(monkeypatch):
     monkeypatch.setattr(precision, "RECALL", 0.5)
 
 
-def settled(tmp_path, tiny, *overrides):  # noqa: F811
-    config = planned(tmp_path / "large", precision.WORTH, [*tiny, *overrides])
+def settled(tmp_path, small_bert, *overrides):
+    config = planned(tmp_path / "large", precision.WORTH, [*small_bert, *overrides])
     feature = config.features("title")[0]
     return probe.settle(feature, config, source_spec(config), "cpu", remote=False)
 
 
-def test_it_is_taken_where_half_precision_passes_with_it(gaining, tiny, tmp_path):  # noqa: F811
-    setting, record = settled(tmp_path, tiny)
+def test_it_is_taken_where_half_precision_passes_with_it(gaining, small_bert, tmp_path):
+    setting, record = settled(tmp_path, small_bert)
     assert setting == Setting("bf16", "cpu", "openvino")
     assert (record["precision"], record["runtime"]) == ("bf16", "openvino")
 
 
-def test_torch_is_tried_after_it(gaining, tiny, tmp_path, monkeypatch):  # noqa: F811
+def test_torch_is_tried_after_it(gaining, small_bert, tmp_path, monkeypatch):
     def fail(*_):
         raise TypeError("no such operation")
 
     monkeypatch.setattr(Compiled, "_convert", fail)
-    setting, record = settled(tmp_path, tiny)
+    setting, record = settled(tmp_path, small_bert)
     assert setting == Setting("bf16", "cpu")
     assert record["runtime"] == "torch"
 
 
 @pytest.mark.parametrize("why", ["told", "missing"])
-def test_it_is_not_taken(why, gaining, tiny, tmp_path, monkeypatch):  # noqa: F811
+def test_it_is_not_taken(why, gaining, small_bert, tmp_path, monkeypatch):
     if why == "missing":
         monkeypatch.setattr(openvino, "installed", lambda: False)
-    setting, _ = settled(tmp_path, tiny, *(["runtime=torch"] if why == "told" else []))
+    setting, _ = settled(tmp_path, small_bert, *(["runtime=torch"] if why == "told" else []))
     assert setting == Setting("bf16", "cpu")
 
 
-def test_a_run_of_torch_is_what_it_was_before_there_was_a_choice(tiny, tmp_path):  # noqa: F811
-    config = configuration.load(write_corpus(tmp_path / "c", 5), tiny)
+def test_a_run_of_torch_is_what_it_was_before_there_was_a_choice(small_bert, tmp_path):
+    config = configuration.load(write_corpus(tmp_path / "c", 5), small_bert)
     assert Setting("bf16", "cpu").to_dict() == {"precision": "bf16", "device": "cpu"}
     by_torch, other = (
         describe(config, {"title": Setting("fp32", "cpu", runtime)})
@@ -145,11 +145,11 @@ def test_a_run_of_torch_is_what_it_was_before_there_was_a_choice(tiny, tmp_path)
 
 
 @pytest.mark.ray
-def test_a_run_by_it_is_close_recorded_and_guarded(two_cpus, tiny, tmp_path):  # noqa: F811
+def test_a_run_by_it_is_close_recorded_and_guarded(two_cpus, small_bert, tmp_path):
     path = write_corpus(tmp_path / "c", 20)
     vectors = {}
     for runtime in ("torch", "openvino"):
-        wanted = [*tiny, "precision=fp32", f"output={runtime}", f"runtime={runtime}"]
+        wanted = [*small_bert, "precision=fp32", f"output={runtime}", f"runtime={runtime}"]
         summary = run(configuration.load(path, wanted), Options(("extract",)))
         column = pq.read_table(summary.run / "features/title")["vector"]
         vectors[runtime] = np.stack(column.to_pylist())
