@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pipeline import cluster
+from pipeline import cluster, few
 from pipeline.index import jobs
 from pipeline.store import Snapshot
-from pipeline.units import Job, Unit
-from pipeline.work import Worker
 
 
 @contextlib.contextmanager
@@ -22,17 +20,11 @@ def without_ray() -> Iterator[None]:
             (cluster, "check_placeable", lambda *_, **__: None),
             (cluster, "gpus", lambda: 0),
             (cluster, "worker_count", lambda *_: 1),
-            (cluster, "stream", _stream),
+            (cluster, "stream", lambda job, units, *_, **__: few.stream(job, units)),
             (jobs, "build", _build),
         ):
             stack.enter_context(mock.patch.object(place, name, stand_in))
         yield
-
-
-def _stream(job: Job, units: Sequence[Unit], *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
-    worker = Worker(job)
-    for unit in units:
-        yield worker.run(unit)
 
 
 def _build(run: Path, wanted: Sequence[jobs.IndexJob], memory: int, _: Any) -> None:

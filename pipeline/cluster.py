@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -284,7 +284,7 @@ def _finite(units: int, blocks: int) -> dict[str, int]:
 
 def stream(
     job: Job, units: Sequence[Unit], resources: Resources, *, workers: int, most: int
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Run the units on a pool of actors; yields each one's report as it finishes.
 
     The pool begins with `workers` actors and may grow to `most`: asking for more than fits is what

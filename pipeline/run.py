@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.base import Identity
-from pipeline import cluster, expression, files, garbage, models, todo
+from pipeline import cluster, expression, few, files, garbage, models, todo
 from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.describe import describe, source_spec
@@ -341,26 +341,33 @@ class _Command:
         total: int,
         fuse: Sequence[str] = (),
     ) -> Generator[dict[str, Any], None, None]:
-        """Stream units through Ray, telling the progress; nothing starts when there are none."""
+        """Do units, telling the progress; nothing starts when there are none."""
         if not units:
             return
-        self._connect()
-        self.machines.check_placeable(resources)
-        asked = self.saved.config.workers
-        workers = cluster.worker_count(asked, resources)
-        room = len(units) if self.machines.remote else workers
-        most = asked if isinstance(asked, int) else room
-        self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
         job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease, fuse)
+        reports = self._reports(job, units, resources)
+        self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
         with self._timed(stage):
-            for report in cluster.stream(
-                job, units, resources, workers=workers, most=max(workers, most)
-            ):
+            for report in reports:
                 self.progress.advance(report["rows"], report["failed"])
                 self.computed += report["rows"]
                 for name, revision in report["markers"]:
                     self.ledger.saw(report["shard"], name, revision)
                 yield report
+
+    def _reports(
+        self, job: Job, units: Sequence[Unit], resources: cluster.Resources
+    ) -> Generator[dict[str, Any], None, None]:
+        """From this process where that is enough, else through Ray."""
+        if few.suffices(units) and not self.machines.remote:
+            return few.stream(job, units)
+        self._connect()
+        self.machines.check_placeable(resources)
+        asked = self.saved.config.workers
+        workers = cluster.worker_count(asked, resources)
+        room = len(units) if self.machines.remote else workers
+        most = max(workers, asked if isinstance(asked, int) else room)
+        return cluster.stream(job, units, resources, workers=workers, most=most)
 
     def _publish(self, plan: Plan) -> None:
         """The next snapshot: a reader sees all of what is done, and nothing else."""

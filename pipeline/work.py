@@ -1,4 +1,4 @@
-"""What an actor does with a unit: read, compute, write the parts, commit the marker.
+"""What is done with a unit: read, compute, write the parts, commit the marker.
 
 A worker owns its shard from the first row to the marker. It builds an encoder when the first unit
 needs it and keeps it while the units of that modality last, so that a node holds the models of one
@@ -35,11 +35,9 @@ _TRACE = "POLYFUSE_TRACEBACK" in os.environ
 
 
 class Worker:
-    """Runs units one after another; built once per actor."""
+    """Runs units one after another, in whatever process."""
 
     def __init__(self, job: Job) -> None:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        keep_freed_memory()
         self.job = job
         self.config = job.saved.config
         self.ledger = Ledger(job.run)
@@ -69,6 +67,21 @@ class Worker:
             marker = work[unit.kind](unit, time.monotonic())
         derived = self._complete(unit) if unit.kind == "extract" else []
         return _report([marker, *derived])
+
+    def report(self, unit: Unit) -> dict[str, Any]:
+        """As `run`.
+
+        Raises:
+            PolyfuseError: for whatever went wrong.
+        """
+        try:
+            return self.run(unit)
+        except PolyfuseError:
+            raise
+        except Exception as err:
+            trace = traceback.format_exc()
+            sentence = f"{unit.name} of shard {unit.shard.number}: {type(err).__name__}: {err}"
+            raise PolyfuseError(f"{sentence}\n{trace}" if _TRACE else sentence) from err
 
     def _extract(self, unit: Unit, started: float) -> Marker:
         watch = Stopwatch("start")
@@ -284,8 +297,14 @@ def _single_threaded() -> None:
 class RayWorker(Worker):
     """The same, as Ray Data calls it: a batch of one pickled unit in, a batch of one report out.
 
-    An exception travels in the report: raised here, Ray Data would wrap it beyond recognition.
+    Built once per actor, whose process is all its own. An exception travels in the report: raised
+    here, Ray Data would wrap it beyond recognition.
     """
+
+    def __init__(self, job: Job) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        keep_freed_memory()
+        super().__init__(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """batch: {"unit": [pickled Unit]}."""
@@ -293,10 +312,6 @@ class RayWorker(Worker):
 
     def _try(self, unit: Unit) -> bytes:
         try:
-            return pickle.dumps(self.run(unit))
+            return pickle.dumps(self.report(unit))
         except PolyfuseError as err:
             return pickle.dumps(err)
-        except Exception as err:
-            trace = traceback.format_exc()
-            sentence = f"{unit.name} of shard {unit.shard.number}: {type(err).__name__}: {err}"
-            return pickle.dumps(PolyfuseError(f"{sentence}\n{trace}" if _TRACE else sentence))
