@@ -33,6 +33,7 @@ def write_corpus(folder: Path, records: int = 60, seed: int = 0) -> Path:
         "output": "run",
         "shard": {"records": 16},
         "max_error_rate": 0.5,
+        "workers": 1,  # one process less to start; test_hostile_run and test_nodes compare with more
     }
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

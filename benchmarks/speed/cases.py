@@ -41,7 +41,7 @@ CASES = {
     case.name: case
     for case in (
         Case(
-            "T1", "texts of log-normal length, MiniLM-L6", "text", "skewed_texts", 3000,
+            "T1", "texts of log-normal length, MiniLM-L6", "text", "skewed_texts", 8000,
             {"text": "minilm"}, 0.92, (*_OURS, *_SENTENCES, *_RAY, "Daft"), "texts",
             sample=256,
         ),
