@@ -1,4 +1,4 @@
-"""The configurations we ship are valid, and say what their comments claim."""
+"""The configurations we ship are valid, and say what their comments claim; mistakes in others."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pytest
 
 from jobs.sample import write_sample
 from pipeline import config
+from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -30,3 +31,23 @@ def test_the_configuration_of_the_sample_is_valid(tmp_path):
     assert Path(loaded.source.path) == tmp_path / "records.csv"
     assert Path(loaded.output).is_relative_to(tmp_path)
     assert len(loaded.features()) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"source": "t.csv"},
+            r"^source: expected a mapping of path, id, where, types, got 't.csv'$",
+        ),
+        (
+            {"modalities": {"title": "text"}},
+            r"^modalities.title: expected a mapping of kind, .*encoder.*, got 'text'$",
+        ),
+    ],
+)
+def test_a_word_where_a_section_belongs_is_told_the_keys_of_the_section(changes, message):
+    good = {"source": {"path": "t.csv"}, "modalities": {"title": {"kind": "text"}}, "output": "run"}
+    config.parse(good, Path())
+    with pytest.raises(ConfigError, match=message):
+        config.parse({**good, **changes}, Path())

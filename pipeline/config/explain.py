@@ -20,8 +20,11 @@ def explain(err: ValidationError, prefix: str = "") -> str:
         return unknown(dotted, path[-1], _known_keys(path[:-1]), kind="key")
     if problem["type"] == "missing":
         return f"{dotted}: this key is required"
-    message = problem["msg"].removeprefix("Value error, ")
     given = problem["input"]
+    if problem["type"] == "model_type":
+        keys = ", ".join(_known_keys(path))
+        return f"{dotted}: expected a mapping of {keys}, got {given!r}"
+    message = problem["msg"].removeprefix("Value error, ")
     shown = f", got {given!r}" if not isinstance(given, dict) else ""
     return f"{dotted}: {message}{'' if 'got' in message else shown}"
 
