@@ -24,9 +24,9 @@ from encoders.base import Identity
 from encoders.media.errors import MediaError, Reason
 from encoders.pieces import Piece, Pieces
 
-# Per model batch, for short and for long lists: a CPU core is saturated by 1,024 tokens, and loses a
-# tenth with 256; but each length ends in a batch that is half empty, which only many texts make up.
-_TOKENS = {"cpu": (256, 1024), "cuda": (4096, 16_384)}
+# Per model batch, for short and for long lists: a CPU core is saturated by 512 tokens, and loses a
+# sixth with 256; but each length ends in a batch that is half empty, which only many texts make up.
+_TOKENS = {"cpu": (256, 512), "cuda": (4096, 16_384)}
 _LONGEST = 512  # attention is quadratic: longer inputs only when asked for
 # Their positions start at 2.
 _OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "clap_text_model")
@@ -124,7 +124,7 @@ class TransformersText:
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
         least, most = _TOKENS[torch.device(self._device).type]
-        budget = min(most, max(least, batching.power_of_two(len(batch)) // 2))
+        budget = min(most, max(least, batching.power_of_two(len(batch))))
         vectors = pieces.encode(
             batch, self.dim, self._run, budget=budget, padded=batching.padded_length
         )
