@@ -213,6 +213,19 @@ def results() -> dict:
     return about | shared
 
 
+def test_every_record_has_a_file_of_its_own_name(tmp_path):
+    made = []
+
+    def make(number, path):
+        made.append(number)
+        path.write_bytes(bytes([number]))
+
+    rows = list(corpora._files(tmp_path, 5, "image", "jpg", make, distinct=2))
+    assert made == [0, 1]
+    assert [Path(row["image"]).stem for row in rows] == [row["id"] for row in rows]
+    assert [Path(row["image"]).read_bytes() for row in rows] == [bytes([n % 2]) for n in range(5)]
+
+
 def test_a_case_that_is_lost_stays_in_the_table():
     said = page(results())
     assert "| T1 | sentence-transformers | 4.00 | 6.00 | 3.5 | reached |" in said

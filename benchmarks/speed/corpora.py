@@ -107,12 +107,16 @@ def _files(
     make: Callable[[int, Path], None],
     distinct: int = sys.maxsize,
 ) -> Iterator[dict[str, str]]:
-    """A file each; of large media only some are made, and the table names them over and over."""
-    (corpus / column).mkdir()
+    """A file each; of large media only some are made, the others are links to them: the peers know a
+    record by the name of its file."""
+    folder = corpus / column
+    folder.mkdir()
     for number in range(items):
-        path = corpus / column / f"{number % distinct:06d}.{suffix}"
+        path = folder / f"{number:06d}.{suffix}"
         if number < distinct:
             make(number, path)
+        else:
+            path.hardlink_to(folder / f"{number % distinct:06d}.{suffix}")
         yield {"id": f"{number:06d}", column: str(path)}
 
 
