@@ -30,7 +30,7 @@ demo: setup  ## write a small corpus, embed and index it, search it by picture, 
 	$(BIN)/python -m jobs.demo $(DEMO)
 
 test: setup  ## all tests; those on real data need POLYFUSE_TEST_DATA
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --max-worker-restart=0 --dist loadscope $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --max-worker-restart=0 --dist loadscope --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 check: setup audit  ## formatting, lint, types, known vulnerabilities
 	$(BIN)/ruff format --check .

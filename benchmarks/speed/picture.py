@@ -35,7 +35,7 @@ def picture(results: Mapping[str, Any]) -> str:
         'font-family="sans-serif" font-size="12" fill="#222">',
         f'<rect width="{WIDTH}" height="{y}" fill="#fff"/>',
         '<text x="12" y="24" font-size="15">Files to Parquet, steady: share of the network alone in '
-        "bf16 on both cores</text>",
+        "bf16, by torch, on both cores</text>",
         f'<path d="M{line:.1f} {TOP - 12}V{y - GAP}" stroke="#888" stroke-dasharray="4 3"/>',
         f'<text x="{line:.1f}" y="{TOP - 16}" text-anchor="middle">ceiling</text>',
         *parts,
@@ -49,5 +49,6 @@ def _bar(system: str, share: float, longest: float, y: float) -> list[str]:
     return [
         f'<text x="{LEFT - 8}" y="{y + 11}" text-anchor="end">{system}</text>',
         f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>',
-        f'<text x="{LEFT + length + 5:.1f}" y="{y + 11}">{share:.0%}</text>',
+        f'<text x="{LEFT + length + 5:.1f}" y="{y + 11}" stroke="#fff" stroke-width="4" '
+        f'paint-order="stroke">{share:.0%}</text>',  # readable where it lies on the line
     ]
