@@ -23,10 +23,10 @@ def suffices(units: Sequence[Unit]) -> bool:
 def stream(job: Job, units: Sequence[Unit]) -> Generator[dict[str, Any], None, None]:
     """The report of each unit, as `cluster.stream` yields it; the same bytes are written.
 
-    Raises:
-        PolyfuseError: of the work, in one line.
+    What goes wrong is raised as it is: no process has to be crossed, and whoever runs the command
+    tells a full disk from a bug.
     """
     worker = Worker(job)
     with threads(1):  # as in a worker: the low bits of a product depend on it
         for unit in units:
-            yield worker.report(unit)
+            yield worker.run(unit)

@@ -68,21 +68,6 @@ class Worker:
         derived = self._complete(unit) if unit.kind == "extract" else []
         return _report([marker, *derived])
 
-    def report(self, unit: Unit) -> dict[str, Any]:
-        """As `run`.
-
-        Raises:
-            PolyfuseError: for whatever went wrong.
-        """
-        try:
-            return self.run(unit)
-        except PolyfuseError:
-            raise
-        except Exception as err:
-            trace = traceback.format_exc()
-            sentence = f"{unit.name} of shard {unit.shard.number}: {type(err).__name__}: {err}"
-            raise PolyfuseError(f"{sentence}\n{trace}" if _TRACE else sentence) from err
-
     def _extract(self, unit: Unit, started: float) -> Marker:
         watch = Stopwatch("start")
         attempt = self.ledger.attempt(unit.shard.number, unit.name)
@@ -312,6 +297,10 @@ class RayWorker(Worker):
 
     def _try(self, unit: Unit) -> bytes:
         try:
-            return pickle.dumps(self.report(unit))
+            return pickle.dumps(self.run(unit))
         except PolyfuseError as err:
             return pickle.dumps(err)
+        except Exception as err:
+            trace = traceback.format_exc()
+            sentence = f"{unit.name} of shard {unit.shard.number}: {type(err).__name__}: {err}"
+            return pickle.dumps(PolyfuseError(f"{sentence}\n{trace}" if _TRACE else sentence))

@@ -113,9 +113,8 @@ def test_a_corpus_too_small_to_gain_is_not_probed(small_bert, tmp_path, monkeypa
 
 def test_where_it_can_t_pay_nothing_is_read_or_started(small_bert, tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "cpu_flags", set)
-    config = configuration.load(
-        write_corpus(tmp_path / "c", 5), small_bert
-    )  # there is no plan to read
+    path = write_corpus(tmp_path / "c", 5)
+    config = configuration.load(path, small_bert)  # there is no plan to read
     feature = config.features("title")[0]
     setting, record = probe.settle(feature, config, source_spec(config), "cpu", remote=False)
     assert setting == Setting("fp32", "cpu")

@@ -130,6 +130,12 @@ def test_running_again_computes_nothing_and_opens_no_finished_shard(copy):
     assert part_bytes(copy / "run") == before
 
 
+def test_one_worker_and_two_give_the_same_bytes(done, tmp_path):
+    config = write_corpus(tmp_path)
+    run(configuration.load(config, ["workers=1"]), Options(("extract", "fuse")))
+    assert part_bytes(tmp_path / "run") == part_bytes(done / "run")
+
+
 def test_appended_rows_become_new_shards_and_the_old_parts_stay(copy):
     before = part_bytes(copy / "run")
     with (copy / "records.csv").open("a") as file:
@@ -274,7 +280,7 @@ def test_workers_measure_their_steps_and_the_slowest_is_named(done):
     assert f"{modality}.{step} " in verdict(saved, status, {"extract": 1.0})[0]
 
 
-def test_one_worker_that_extracts_and_fuses_later_gives_the_same_bytes(done, tmp_path):
+def test_extraction_alone_fuses_nothing_and_fusing_later_gives_the_same_bytes(done, tmp_path):
     config = configuration.load(write_corpus(tmp_path / "corpus"))
     extracted = run(config, Options(("extract",)))
     assert not (extracted.run / "fused").exists()

@@ -2,8 +2,8 @@
 
 Pictures are cut from real photos (COCO) with noise of a camera, so that a JPEG is as hard to decode as
 a real one; texts are passages of real articles, as many words as give the wanted number of tokens (of
-words in random order neighbours mean little). Of large media a hundred files are made and named over
-and over. Every corpus is a table, id and one column for each modality, beside the files that it names.
+words in random order neighbours mean little). Of large media a hundred files are made, and linked under
+other names. Every corpus is a table, id and one column for each modality, beside the files that it names.
 """
 
 import csv

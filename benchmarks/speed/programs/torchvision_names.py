@@ -3,6 +3,8 @@
 Peers import it for transforms in Python; names of the operators it would define are enough for that.
 """
 
+import functools
+
 import torch
 
 _OPERATORS = (
@@ -14,7 +16,8 @@ _OPERATORS = (
 _library = torch.library.Library("torchvision", "DEF")  # what it defines goes when it goes
 
 
+@functools.cache  # a second definition is an error
 def define() -> None:
-    """Once in every process, before torchvision is imported."""
+    """In every process, before torchvision is imported."""
     for name in _OPERATORS:
         _library.define(f"{name}(Tensor input) -> Tensor")
