@@ -67,7 +67,7 @@ def main() -> None:
         code = _run()
     finally:
         watch.end_driver()
-    sys.exit(code)
+    watch.leave(code)
 
 
 def _run() -> int:

@@ -34,6 +34,13 @@ _OBJECT_STORE = 200_000_000  # only descriptors travel
 _ANSWER = 20.0  # seconds for a cluster to accept a connection
 _HEAD_PULSE, _HEAD_PATIENCE = 2.0, 60.0  # seconds; the second as in Ray 2.60
 _THREADS = 3.0  # seconds for a thread of Ray Data to end
+# A Ray of our own lives for one command, and nobody looks at its metrics and events, which would take
+# 1.5 % of two cores.
+_UNWATCHED = {
+    "enable_metrics_collection": False,
+    "event_stats": False,
+    "task_events_report_interval_ms": 0,
+}
 _REMOTE_WAIT = 600.0  # seconds to wait for an autoscaler
 
 
@@ -77,7 +84,7 @@ def connected(address: str | None, workers: int | str) -> Iterator[None]:
     else:
         # Without "local" Ray joins whatever cluster somebody started on this machine.
         options |= {"address": "local", "include_dashboard": False}
-        options |= {"object_store_memory": _OBJECT_STORE}
+        options |= {"object_store_memory": _OBJECT_STORE, "_system_config": _UNWATCHED}
         if isinstance(workers, int):
             options["num_cpus"] = workers
     try:

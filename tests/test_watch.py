@@ -72,3 +72,15 @@ def test_an_interrupt_stops_with_a_sentence_and_gives_the_lease_back(config):
     assert b"Traceback" not in output
     (lease,) = (config.parent / "run" / "lease").iterdir()
     assert b'"released": true' in lease.read_bytes()
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_an_end_gives_the_code_and_does_what_is_registered_for_it(driver):
+    code = (
+        "import atexit, jobs.watch as w; atexit.register(print, 'done'); print('said'); w.leave(3)"
+    )
+    environment = os.environ | ({"POLYFUSE_DRIVER": str(os.getpid())} if driver else {})
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said\ndone\n", "")
