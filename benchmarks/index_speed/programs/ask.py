@@ -76,7 +76,7 @@ class Asked:
 
         if system.LEAST == 0:
             return {"effort": 0, "recall": recall(0), "settings": system.settings()}
-        low, high = 0, system.LEAST
+        low, high = system.LEAST - 1, system.LEAST  # less is an error in some
         while (value := recall(high)) < TARGET and high < HIGHEST:
             low, high = high, 2 * high
         while high - low > max(1, high // 32):
