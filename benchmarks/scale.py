@@ -58,7 +58,7 @@ before, start = memory("VmRSS"), time.perf_counter()
 def plan():
     wanted = configuration.load(folder / "run.yaml")
     source = pipeline.run.open_source(pipeline.run.source_spec(wanted), run / "plan")
-    return make_plan(source, run / "plan", records=wanted.shard.records, bytes=wanted.shard.bytes)
+    return make_plan(source, run / "plan", **wanted.shard_sizes)
 """
 END = 'print(json.dumps([time.perf_counter() - start, before, memory("VmHWM"), said]))'
 # Each sets `said` to a number that must not depend on how fast it was.

@@ -150,14 +150,21 @@ class Plan:
 
 
 def make_plan(
-    source: Source, folder: Path, *, records: int, bytes: int, update: bool = False
+    source: Source,
+    folder: Path,
+    *,
+    records: int,
+    bytes: int,
+    first: int = FIRST_SHARD,
+    update: bool = False,
 ) -> Planned:
     """Plan a source, or bring its plan up to date; killed at any time, the earlier plan stands.
 
     Args:
         source: its `plan_folder` is set to `folder`.
         folder: RUN/plan; one writer at a time.
-        records, bytes: the largest shard. The first ones are small.
+        records, bytes: the largest shard.
+        first: records of the first ones, which are small.
         update: retire shards whose rows were edited or removed, instead of refusing.
 
     Raises:
@@ -173,7 +180,7 @@ def make_plan(
     if old:
         _refuse_other_columns(old.state.signature, source.signature())
     now = source.files()
-    limits = growing(records, bytes)
+    limits = growing(records, bytes, first)
     pieces = source.scan(now, _known(old, before), limits)
     number = old.state.next if old else 0
     kept, new = _number(pieces, before, folder, generation, number)
@@ -216,13 +223,14 @@ def _digests(folder: Path, old: Plan | None, generation: int) -> dict[str, str]:
     }
 
 
-def growing(records: int, bytes: int) -> Iterator[Limit]:
-    """Sizes of the new shards of one generation: 32 records four times, then 64, up to `records`.
+def growing(records: int, bytes: int, first: int = FIRST_SHARD) -> Iterator[Limit]:
+    """Sizes of the new shards of one generation: `first` records four times, then twice as many, up to
+    `records`.
 
     Small first ones let a wrong setting fail in seconds, and spread a small corpus over workers.
     """
     for index in count():
-        size = FIRST_SHARD << min(index // SHARDS_PER_SIZE, 40)
+        size = first << min(index // SHARDS_PER_SIZE, 40)
         yield Limit(min(records, size), bytes)
 
 

@@ -29,6 +29,7 @@ from pipeline.saved import Setting
 from pipeline.sources import Row, SourceSpec, open_source
 
 ROWS = 4096  # records looked at for items: a rare modality must not cost a pass over the corpus
+_FRAMES = 8  # of a video
 
 
 def settle(
@@ -55,7 +56,7 @@ def settle(
     if device == "cpu" and not remote and precision.resolve(asked) == "fp32":
         return slow, {"asked": asked, "hardware": "fp32", "precision": "fp32"}
     records = Plan.open(files.at(config.output) / "plan").totals.records
-    if records < precision.WORTH:
+    if records * _items(feature, config) < precision.WORTH:
         return slow, {"asked": asked, "records": records, "precision": "fp32"}
     if remote or device != "cpu":
         return cluster.once(
@@ -65,6 +66,12 @@ def settle(
             f"{feature.name}: trying half precision",
         )
     return measure(feature, config, source, device)
+
+
+def _items(feature: Feature, config: RunConfig) -> int:
+    """How many a record has, for all that is known: few videos are shorter than `_FRAMES` frames."""
+    policy = config.modalities[feature.modality].frame_policy
+    return min(policy.max, _FRAMES) if policy and feature.stream == "frames" else 1
 
 
 def _runtime(asked: str, device: str, *, remote: bool) -> str:

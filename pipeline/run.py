@@ -171,14 +171,12 @@ class _Command:
         self.seconds[stage] += time.monotonic() - started
 
     def _plan(self) -> Plan:
-        shard = self.saved.config.shard
         with self._timed("plan"):
             planned = make_plan(
                 self.source,
                 self.folder / "plan",
-                records=shard.records,
-                bytes=shard.bytes,
                 update=self.options.update,
+                **self.saved.config.shard_sizes,
             )
             plan = Plan.open(self.folder / "plan")
         shards, rows = plan.totals

@@ -7,6 +7,7 @@ import pytest
 from jobs.sample import write_sample
 from pipeline import config
 from pipeline.errors import ConfigError
+from pipeline.plan import FIRST_SHARD
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -51,3 +52,14 @@ def test_a_word_where_a_section_belongs_is_told_the_keys_of_the_section(changes,
     config.parse(good, Path())
     with pytest.raises(ConfigError, match=message):
         config.parse({**good, **changes}, Path())
+
+
+def test_shards_of_videos_are_small_unless_asked_otherwise():
+    """Four thousand videos would be the work of hours, lost with the worker that dies."""
+    clips = config.load(CONFIGS / "products.yaml")
+    photos = config.load(CONFIGS / "photos.yaml")
+    asked = config.load(CONFIGS / "products.yaml", ["shard.records=512"])
+    assert photos.shard_sizes["records"] == 4096
+    assert clips.shard_sizes["records"] <= 64
+    assert clips.shard_sizes["first"] < FIRST_SHARD
+    assert asked.shard_sizes["records"] == 512

@@ -8,6 +8,7 @@ import pickle
 import random
 import shutil
 import tarfile
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -340,6 +341,8 @@ def test_shards_grow(tmp_path):
     assert sum(rows) == 2000
     sizes = growing(10, 5)
     assert {next(sizes) for _ in range(100)} == {(10, 5)}
+    few = [limit.rows for limit in islice(growing(64, 5, first=8), 20)]
+    assert few == [8] * 4 + [16] * 4 + [32] * 4 + [64] * 8
 
 
 @pytest.mark.parametrize("kind", [Csv, Jsonl, ParquetFiles, Tar, Folder])

@@ -188,3 +188,19 @@ def test_a_precision_that_was_asked_for_is_used_recorded_kept_and_guarded(
     updated = run(configuration.load(path, asked), Options(("extract",), update=True))
     column = pq.read_table(updated.run / "features/title")["vector"]
     np.testing.assert_array_equal(np.stack(column.to_pylist()), vectors["fp32"])
+
+
+def test_a_video_counts_as_several_items(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: AMX)
+    monkeypatch.setattr(precision, "gain", lambda: 4.0)
+    monkeypatch.setattr(precision, "WORTH", 100)
+    monkeypatch.setattr(probe, "measure", lambda feature, *_: (feature.name, "tried"))
+    modalities = "modalities={{photo: {{kind: video, frames: {{max: {most}}}, sound: {{}}}}}}"
+    for most, tried in ((1, False), (8, True), (64, True)):
+        config = planned(tmp_path / str(most), 20, [modalities.format(most=most)])
+        spec = source_spec(config)
+        frames, sound = config.features()
+        _, record = probe.settle(frames, config, spec, "cpu", remote=False)
+        assert (record == "tried") == tried
+        _, record = probe.settle(sound, config, spec, "cpu", remote=False)
+        assert record != "tried"

@@ -23,8 +23,9 @@ import PIL.Image
 RATE = 16_000  # Hz, of sounds
 SMALL = 8  # records of the corpus that a cold start is measured on
 _MEDIAN, _SPREAD, _LONGEST = 40, 0.8, 512  # tokens; the spread is that of the logarithm
-_FPS, _SECONDS, _GROUPS = 30, 10, (30, 250)  # of clips; their groups of pictures in turn
-_PHOTOS, _SOUNDS = 96, 128  # different files of large media
+_FPS, _SECONDS = 30, 10  # of clips
+GROUPS = 30, 250  # pictures, of clips in turn
+_PHOTOS, _SOUNDS, _CLIPS = 96, 128, 48  # different files of large media
 _NOISE = 3.0  # grey levels, standard deviation
 
 
@@ -139,10 +140,10 @@ def _pictures(
     width: int, height: int, distinct: int = sys.maxsize
 ) -> Callable[..., Iterator[dict[str, str]]]:
     def generate(corpus: Path, items: int, data: Path) -> Iterator[dict[str, str]]:
-        photos = _photos(data)
+        taken = photos(data)
 
         def make(number: int, path: Path) -> None:
-            picture(photos, number, width, height).save(path, "JPEG", quality=90)
+            picture(taken, number, width, height).save(path, "JPEG", quality=90)
 
         return _files(corpus, items, "image", "jpg", make, distinct)
 
@@ -150,7 +151,7 @@ def _pictures(
 
 
 @cache
-def _photos(data: Path) -> list[np.ndarray]:
+def photos(data: Path) -> list[np.ndarray]:
     with tarfile.open(data / "photos/coco_captions/coco_captions.tar") as archive:
         members = sorted(archive.getmembers(), key=lambda member: member.name)
         files = [archive.extractfile(member) for member in members if member.name.endswith(".jpg")]
@@ -191,24 +192,37 @@ def _sounds(corpus: Path, items: int, _: Path) -> Iterator[dict[str, str]]:
     return _files(corpus, items, "audio", "wav", make, _SOUNDS)
 
 
+def clip(photo: PIL.Image.Image, path: Path, *, group: int, seconds: int) -> None:
+    """H.264 1280x720 in groups of so many pictures: the camera moves across a photo of 1600x900."""
+    import av
+
+    large = np.asarray(photo)
+    right, down = large.shape[1] - 1280, large.shape[0] - 720
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=_FPS)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        stream.time_base = Fraction(1, _FPS)
+        stream.options = {"preset": "veryfast", "g": str(group)}
+        for n in range(_FPS * seconds):
+            x, y = _there_and_back(n, right), _there_and_back(n // 2, down)
+            window = large[y : y + 720, x : x + 1280]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(window, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _there_and_back(step: int, most: int) -> int:
+    """0 to most and back to 0: a jump would be a scene of its own, which begins a group."""
+    return most - abs(most - step % (2 * most))
+
+
 def _clips(corpus: Path, items: int, data: Path) -> Iterator[dict[str, str]]:
-    photos = _photos(data)
+    taken = photos(data)
 
     def make(number: int, path: Path) -> None:
-        import av
+        photo = picture(taken, number, 1600, 900)
+        clip(photo, path, group=GROUPS[number % 2], seconds=_SECONDS)
 
-        large = np.asarray(picture(photos, number, 1600, 900))
-        with av.open(str(path), "w") as container:
-            stream: Any = container.add_stream("libx264", rate=_FPS)
-            stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
-            stream.time_base = Fraction(1, _FPS)
-            stream.options = {"preset": "veryfast", "g": str(_GROUPS[number % 2])}
-            for n in range(_FPS * _SECONDS):  # the camera moves across the photo
-                window = large[n // 2 : n // 2 + 720, n : n + 1280]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(window, "rgb24")))
-            container.mux(stream.encode(None))
-
-    return _files(corpus, items, "video", "mp4", make)
+    return _files(corpus, items, "video", "mp4", make, _CLIPS)
 
 
 def _mixed(corpus: Path, items: int, data: Path) -> Iterator[dict[str, str]]:

@@ -69,10 +69,16 @@ def _vit(width: int, heads: int) -> Callable[[Path, Path], None]:
 
 
 def _clip(folder: Path, minilm: Path) -> None:
-    """CLIP ViT-B/32; a tokenizer must be there, and no text is read."""
+    """CLIP ViT-B/32; a tokenizer must be there, and no text is read.
+
+    Its weights are spread twice as far as usual: pictures are then no longer all alike (the mean cosine
+    of two is 0.68, not 0.90), nearer to those of a trained CLIP, and a neighbour means something.
+    """
     from transformers import CLIPConfig, CLIPModel
 
-    CLIPModel(CLIPConfig()).save_pretrained(folder)
+    spread = {"initializer_factor": 2.0}
+    config = CLIPConfig(**spread, vision_config=spread, text_config=spread)
+    CLIPModel(config).save_pretrained(folder)
     for name in ("tokenizer.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(minilm / name, folder)
     _write(

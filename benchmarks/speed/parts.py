@@ -38,7 +38,7 @@ def main() -> None:
     config = configuration.load(Path(setting["config"]))
     plan = Path(setting["folder"], f"plan-{sys.argv[2]}")
     source = open_source(source_spec(config), plan)
-    make_plan(source, plan, records=config.shard.records, bytes=config.shard.bytes)
+    make_plan(source, plan, **config.shard_sizes)
     found: dict[str, Any] = dict.fromkeys(("decode", "fp32", "bf16", "openvino"), 0.0)
     found |= {"plain": None, "rows": {}}
     steps = [_modality(config, source, plan, name, setting["sample"]) for name in config.modalities]

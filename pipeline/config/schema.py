@@ -63,9 +63,12 @@ class ModalityConfig(Strict):
 
 
 class ShardConfig(Strict):
-    """How large a unit of work may get."""
+    """How large a unit of work may get: what a worker loses when it dies.
 
-    records: int = Field(4096, ge=1)
+    records: by default 4096; 64 where there are videos, each of which may take seconds.
+    """
+
+    records: int | None = Field(None, ge=1)
     bytes: Size = 256_000_000
 
 
@@ -138,6 +141,14 @@ class RunConfig(Strict):
         """The stored features, of one modality or of all, in the order of the configuration."""
         names = [modality] if modality else list(self.modalities)
         return [feature for name in names for feature in _features(name, self.modalities[name])]
+
+    @property
+    def shard_sizes(self) -> dict[str, int]:
+        """As `make_plan` takes them: the largest shard, and with videos the first ones."""
+        videos = any(modality.kind == "video" for modality in self.modalities.values())
+        usual = {"records": 64, "first": 8} if videos else {"records": 4096}
+        asked = {"records": self.shard.records} if self.shard.records else {}
+        return {**usual, **asked, "bytes": self.shard.bytes}
 
     @property
     def media_limits(self) -> Limits:
