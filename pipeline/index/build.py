@@ -15,6 +15,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from encoders.base import Identity
 from pipeline import files, intact
 from pipeline.errors import PolyfuseError
 from pipeline.index import ladder, manifests, recall
@@ -82,7 +83,7 @@ def build_index(
             dim=source.dim,
             counts={"rows": len(ids), "indexed": len(built.positions), "next_id": binding.next_id},
             snapshot={"version": snapshot.version, "digest": snapshot.digest},
-            identities=identities,
+            identities={one: Identity(**told) for one, told in identities.items()},
             search=dict(built.settings),
             recall=built.recall,
             memory={"cap": memory, "estimate": built.rung.bytes},

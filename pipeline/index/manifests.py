@@ -60,17 +60,13 @@ class Manifest:
     dim: int
     counts: Counts
     snapshot: Version
-    identities: Mapping[str, Mapping[str, Any]]
+    identities: Mapping[str, Identity]
     search: Mapping[str, int]
     recall: Mapping[str, Any]
     memory: Mapping[str, int]
     files: Mapping[str, File]
     folder: str
     faiss: str
-
-    def identity(self, name: str) -> Identity:
-        """Of a feature or a model."""
-        return Identity(**self.identities[name])
 
     def to_json(self) -> bytes:
         """The file."""

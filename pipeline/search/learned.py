@@ -100,7 +100,7 @@ class FusedSpace:
         return load_model(self.run / "models" / model)
 
     def _check_weights(self) -> None:
-        record, built = Record.read(self.run, self.name), self.opened.manifest.identity(self.name)
+        record, built = Record.read(self.run, self.name), self.opened.manifest.identities[self.name]
         if record is None or record.identity.digest != built.digest:
             found = record.identity.digest if record else "none"
             raise ConfigError(

@@ -171,8 +171,8 @@ def default_index(run: Path, saved: SavedRun) -> str:
 
 def _refuse_stale(name: str, saved: SavedRun, manifest: manifests.Manifest) -> None:
     """An index outlives a changed configuration; its vectors then are not what the run says."""
-    for other in manifest.identities:
-        built, now = manifest.identity(other), saved.identities.get(other)
+    for other, built in manifest.identities.items():
+        now = saved.identities.get(other)
         if now is None or now.digest != built.digest:
             shown = f"{now.encoder} ({now.digest})" if now else "gone"
             raise Refused(

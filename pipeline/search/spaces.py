@@ -61,7 +61,9 @@ class BlockSpace:
     def __init__(self, opened: OpenIndex, weights: Mapping[str, float]) -> None:
         self.opened = opened
         manifest = opened.manifest
-        dims = {n: manifest.identity(n).dim for n in manifest.identities if n != manifest.name}
+        dims = {
+            n: identity.dim for n, identity in manifest.identities.items() if n != manifest.name
+        }
         placed = blocks(dims, weights)
         self.blocks = {name: block for name, block in placed.items() if block.weight > 0}
         self.features = {name: dims[name] for name in self.blocks}
