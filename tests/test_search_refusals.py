@@ -8,6 +8,7 @@ import yaml
 from stored import MEDIA, index_all, save_config, write_run
 
 import encoders
+from pipeline import files
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 from pipeline.search.searcher import Searcher
 
@@ -33,6 +34,23 @@ def test_an_index_of_other_settings_is_refused(media, tmp_path):
     run = copy_of(media, tmp_path)
     save_config(run, MEDIA | {"image": {"kind": "image"}})
     with pytest.raises(Refused, match=r"index concat: .* when it was built.*build it again"):
+        Searcher(run)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda identities: identities["text"].pop("weights"), r"identities\.text\.weights"),
+        (lambda identities: identities.pop("concat"), "does not say what concat was made with"),
+    ],
+)
+def test_a_manifest_that_lacks_an_identity_is_damaged(media, tmp_path, harm, message):
+    run = copy_of(media, tmp_path)
+    [path] = (run / "index" / "concat").glob("v*/manifest.json")
+    manifest = files.read_json(path)
+    harm(manifest["identities"])
+    files.publish(path, files.to_json(manifest))
+    with pytest.raises(PolyfuseError, match=rf"manifest\.json is damaged.*{message}"):
         Searcher(run)
 
 

@@ -7,7 +7,7 @@ concurrent searches share an index safely.
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import faiss
@@ -52,6 +52,8 @@ class Engine:
         self._inner = faiss.downcast_index(index.index) if hasattr(index, "id_map") else index
         self._graph = isinstance(self._inner, faiss.IndexHNSW)
         self._inverted = isinstance(self._inner, faiss.IndexIVF)
+        # What the same widths ask for without a filter: to make it takes longer than to pass it.
+        self._unfiltered = lru_cache(maxsize=64)(self._parameters)
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -146,16 +148,25 @@ class Engine:
         dilution: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The index's own search; under a filter it looks as much further as it is diluted."""
-        selector = {} if allowed is None else {"sel": _bitmap(allowed)}
+        effort = 0
         if self._graph:
             width = math.ceil(max(settings["efSearch"], 2 * k) * dilution)
-            params = faiss.SearchParametersHNSW(efSearch=min(width, max(_WIDEST, k)), **selector)
+            effort = min(width, max(_WIDEST, k))
         elif self._inverted:
-            lists = min(math.ceil(settings["nprobe"] * dilution), self._inner.nlist)
-            params = faiss.SearchParametersIVF(nprobe=lists, **selector)
+            effort = min(math.ceil(settings["nprobe"] * dilution), self._inner.nlist)
+        if allowed is None:
+            params = self._unfiltered(effort)
         else:
-            params = faiss.SearchParameters(**selector)
+            params = self._parameters(effort, sel=_bitmap(allowed))
         return self.index.search(queries, k, params=params)
+
+    def _parameters(self, effort: int, **selector: Any) -> Any:
+        """What FAISS takes with a search. effort: the width of a graph's walk, or how many lists."""
+        if self._graph:
+            return faiss.SearchParametersHNSW(efSearch=effort, **selector)
+        if self._inverted:
+            return faiss.SearchParametersIVF(nprobe=effort, **selector)
+        return faiss.SearchParameters(**selector)
 
     def _scan(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None

@@ -98,6 +98,8 @@ def read_manifest(version: Path) -> Manifest:
     manifest = files.read_as(Manifest, path, _AGAIN)
     if not set(FILES) <= manifest.files.keys():
         raise files.damaged(path, f"it lacks {' or '.join(FILES)}", _AGAIN)
+    if manifest.name not in manifest.identities:
+        raise files.damaged(path, f"it does not say what {manifest.name} was made with", _AGAIN)
     return manifest
 
 

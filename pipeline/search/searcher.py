@@ -124,9 +124,7 @@ class Searcher:
             Q lists of k' record_ids, and (Q, k') float32 scores; k' < k only where fewer exist.
         """
         scores, ids = self.opened.engine.search(vectors, k, self._allowed(where))
-        names = self.opened.rows.names(ids.ravel())
-        width = ids.shape[1]
-        return [names[i * width : (i + 1) * width] for i in range(len(ids))], scores
+        return self.opened.rows.names(ids), scores
 
     def _allowed(self, where: str | pc.Expression | None) -> np.ndarray | None:
         if where is None:
