@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pipeline import models
 from pipeline.config import RunConfig
-from pipeline.fuse import identify as identify_model
 from pipeline.place import is_network
 from pipeline.saved import SavedRun, Setting, identify_feature, provenance
 from pipeline.sources import SourceSpec
@@ -23,6 +22,8 @@ def describe(config: RunConfig, known: Mapping[str, Setting], run: Path | None =
 
     Models that are to be trained, and are not yet, have none.
     """
+    from pipeline.fuse import identify as identify_model  # torch
+
     identities = {feature.name: identify_feature(feature) for feature in config.features()}
     for model in config.models:
         if models.wanted(config, model).objective is None:

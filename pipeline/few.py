@@ -7,9 +7,7 @@ process its life, and a model for them the memory that workers plan with.
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from encoders.precision import threads
 from pipeline.units import Job, Unit
-from pipeline.work import Worker
 
 ROWS = 10_000  # a second or two of the slowest fusion, on one thread; a pool takes five to start
 
@@ -26,6 +24,9 @@ def stream(job: Job, units: Sequence[Unit]) -> Generator[dict[str, Any], None, N
     What goes wrong is raised as it is: no process has to be crossed, and whoever runs the command
     tells a full disk from a bug.
     """
+    from encoders.precision import threads  # torch
+    from pipeline.work import Worker
+
     worker = Worker(job)
     with threads(1):  # as in a worker: the low bits of a product depend on it
         for unit in units:

@@ -2,50 +2,64 @@
 
 import contextlib
 import functools
+import importlib
+import time
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
 
-from pipeline import cluster, reach
-from pipeline.sources import SourceSpec
+from pipeline import cluster, files, reach
+from pipeline.config import RunConfig
+from pipeline.describe import source_spec
+
+_T = TypeVar("_T")
 
 
 class Machines:
-    """Ray for one command, started or joined when the first work needs it.
+    """Ray for one command, started or joined when the first work needs it; as a context manager
+    ends it.
 
     Args:
         address: of a cluster; None: this machine, unless RAY_ADDRESS says another.
-        workers: as configured.
-        source, lease: what workers elsewhere must be able to reach, see `reach.check`.
+        config: how many workers are asked for, and what those elsewhere must be able to reach.
         say: takes a sentence for the person who waits.
-        stack: ends Ray.
     """
 
-    def __init__(
-        self,
-        address: str | None,
-        workers: int | str,
-        source: SourceSpec,
-        lease: Path,
-        say: Callable[[str], None],
-        stack: contextlib.ExitStack,
-    ) -> None:
+    def __init__(self, address: str | None, config: RunConfig, say: Callable[[str], None]) -> None:
         self.address = address
         self.remote = cluster.is_remote(address)
-        self._workers = workers
-        self._reached = source, lease
+        self._config = config
         self._say = say
-        self._stack = stack
+        self._stack = contextlib.ExitStack()
         self.connected = False
+        self.seconds = 0.0  # that connecting took
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._stack.close()
 
     def connect(self) -> None:
         """Not in a thread beside others: Ray ends its helpers with the thread that started them, and
         forks, which stops the threads of numpy's BLAS wherever they are."""
         if self.connected:
             return
-        self._stack.enter_context(cluster.connected(self.address, self._workers))
+        started = time.monotonic()
+        self._stack.enter_context(cluster.connected(self.address, self._config.workers))
         self.connected = True
         if self.remote:
-            reach.check(*self._reached)
+            reach.check(source_spec(self._config), files.at(self._config.output) / "lease")
+        self.seconds = time.monotonic() - started
+
+    def connect_beside(self, work: Callable[[], _T]) -> _T:
+        """Connect, while another thread does some work: its result. The work computes nothing, see
+        `connect`; to import libraries and to read files is what it is for."""
+        importlib.import_module("ray")  # whole, before others import: two threads see half a module
+        with ThreadPoolExecutor(1) as other:
+            found = other.submit(work)
+            self.connect()
+            return found.result()
 
     @functools.cached_property
     def only_these_cpus(self) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from pipeline.budget import Budget
 from pipeline.config import Feature, RunConfig
 from pipeline.describe import describe, source_spec
 from pipeline.errors import ConfigError, PolyfuseError
-from pipeline.fuse import save_model
 from pipeline.index import jobs as index_jobs
 from pipeline.infer import with_dims
 from pipeline.lease import Holder, Lease
@@ -78,14 +78,18 @@ def run(
     config = with_dims(config, source)
     there = (folder / "config.yaml").exists() and not options.restart
     earlier = load_saved(folder) if there else None
-    saved = describe(config, earlier.settings if earlier else {}, folder if there else None)
-    check_memory(config, saved.identities)
-    if earlier and not options.update:
-        refuse_changes(earlier, saved)
-    with Holder(folder) as lease:
-        if options.restart:
-            garbage.clear(folder)
-        return _Command(saved, source, lease, options, progress).run()
+    find = partial(describe, config, earlier.settings if earlier else {}, folder if there else None)
+    begins = not earlier and "extract" in options.stages
+    with Machines(options.address, config, progress.say) as machines:
+        # A run that begins here needs Ray for sure, and to find identities imports much: both at once.
+        saved = machines.connect_beside(find) if begins and not machines.remote else find()
+        check_memory(config, saved.identities)
+        if earlier and not options.update:
+            refuse_changes(earlier, saved)
+        with Holder(folder) as lease:
+            if options.restart:
+                garbage.clear(folder)
+            return _Command(saved, source, lease, machines, options, progress).run()
 
 
 def retry(folder: Path, options: Options, progress: Progress | None = None) -> Summary:
@@ -103,11 +107,12 @@ def restore(
     """
     from pipeline.restore import check  # torch
 
-    saved = load_saved(folder)
+    saved, progress = load_saved(folder), progress or Silent()
     record = check(folder, saved, model)
     source = open_source(source_spec(saved.config), folder / "plan")
     with Holder(folder) as lease:
-        command = _Command(saved, source, lease, options, progress or Silent())
+        machines = Machines(options.address, saved.config, progress.say)
+        command = _Command(saved, source, lease, machines, options, progress)
         return command.restore(model, record)
 
 
@@ -115,12 +120,19 @@ class _Command:
     """One command on one run, while it holds the lease."""
 
     def __init__(
-        self, saved: SavedRun, source: Source, lease: Lease, options: Options, progress: Progress
+        self,
+        saved: SavedRun,
+        source: Source,
+        lease: Lease,
+        machines: Machines,
+        options: Options,
+        progress: Progress,
     ) -> None:
         self.folder = files.at(saved.config.output)
         self.saved = saved
         self.source = source
         self.lease = lease
+        self.machines = machines
         self.options = options
         self.progress = progress
         self.ledger = Ledger(self.folder)
@@ -128,18 +140,9 @@ class _Command:
         self.trained: list[str] = []
         self._untrained: set[str] = set()  # models without training that are there for sure
         self.seconds: dict[str, float] = defaultdict(float)
-        self._stack = contextlib.ExitStack()
-        self.machines = Machines(
-            options.address,
-            saved.config.workers,
-            source_spec(saved.config),
-            self.folder / "lease",
-            progress.say,
-            self._stack,
-        )
 
     def run(self) -> Summary:
-        with self._stack:
+        with self.machines:  # its workers end before the lease does
             plan = self._plan()
             self._settle()
             if "extract" in self.options.stages:
@@ -156,7 +159,7 @@ class _Command:
 
     def restore(self, model: str, record: models.Record) -> Summary:
         """Only this; the plan is as it is, whatever became of the source."""
-        with self._stack:
+        with self.machines:
             plan = Plan.open(self.folder / "plan")
             units = self._left(plan, todo.restore_units, model, record)
             list(self._do(f"restore {model}", units, cluster.Resources(), plan.totals.records))
@@ -202,7 +205,7 @@ class _Command:
 
         config, machines = self.saved.config, self.machines
         if not machines.only_these_cpus:
-            self._connect()
+            self.machines.connect()
         source = source_spec(config)
         with self._timed("precision"):
             setting, record = probe.settle(
@@ -210,11 +213,6 @@ class _Command:
             )
         self.progress.say(f"{feature.name}: computed in {setting}")
         return setting, record
-
-    def _connect(self) -> None:
-        if not self.machines.connected:
-            with self._timed("ray"):
-                self.machines.connect()
 
     def _extract(self, plan: Plan) -> None:
         choose = todo.retry_units if self.options.retry else todo.extract_units
@@ -289,11 +287,13 @@ class _Command:
 
     def _summary(self) -> Summary:
         status, seconds = read_status(self.folder, self.ledger), dict(self.seconds)
+        if self.machines.connected:
+            seconds = {"ray": self.machines.seconds, **seconds}
         limits = verdict(self.saved, status, seconds) if "extract" in seconds else []
         return Summary(self.folder, status, self.computed, self.trained, seconds, limits)
 
     def _place(self) -> tuple[cluster.Resources, str]:
-        self._connect()
+        self.machines.connect()
         device = self.machines.device
         resources = cluster.resources_on(device)
         self.machines.check_placeable(resources)
@@ -320,6 +320,8 @@ class _Command:
         """Whether the model needs no training; then it is there from now on."""
         untrained = models.wanted(self.saved.config, model).objective is None
         if untrained and model not in self._untrained:
+            from pipeline.fuse import save_model  # torch
+
             save_model(self.folder, self.saved.config, model, self.saved.identities)
             self._untrained.add(model)
         return untrained
@@ -359,7 +361,7 @@ class _Command:
         """From this process where that is enough, else through Ray."""
         if few.suffices(units) and not self.machines.remote:
             return few.stream(job, units)
-        self._connect()
+        self.machines.connect()
         self.machines.check_placeable(resources)
         asked = self.saved.config.workers
         workers = cluster.worker_count(asked, resources)
@@ -393,6 +395,6 @@ class _Command:
         index_jobs.drop_unwanted(self.folder, self.saved)
         jobs = index_jobs.stale(self.folder, self.saved)
         if jobs:
-            self._connect()
+            self.machines.connect()
             with self._timed("index"):
                 index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)

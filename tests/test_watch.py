@@ -57,21 +57,31 @@ def test_a_killed_command_takes_its_driver_along(config):
     raise AssertionError("the driver lives on")
 
 
-def test_an_interrupt_stops_with_a_sentence_and_gives_the_lease_back(config):
+def interrupted(config: Path, when: str) -> None:
+    """Interrupt a command once a process of that name has come up."""
     # In a shell's background job SIGINT is ignored; a terminal's is not.
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "run", str(config)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    wait_for(process, "ray::")
+    wait_for(process, when)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output.decode()
     assert b"stopped; what is done is kept" in output
     assert b"Traceback" not in output
+
+
+def test_an_interrupt_stops_with_a_sentence_and_gives_the_lease_back(config):
+    interrupted(config, "RayWorker")
     (lease,) = (config.parent / "run" / "lease").iterdir()
     assert b'"released": true' in lease.read_bytes()
+
+
+def test_an_interrupt_while_ray_starts_leaves_nothing(config):
+    interrupted(config, "gcs_server")
+    assert not (config.parent / "run").exists()
 
 
 @pytest.mark.parametrize("driver", [True, False])
