@@ -136,8 +136,8 @@ def _long(results: Mapping[str, Any]) -> list[str]:
     if not runs:
         return []
     said = [
-        f"{name}: {run['items'] / run['seconds'] / run['rate']:.2f} ({run['items']:,} records in "
-        f"{run['seconds']:.0f} s)"
+        f"{name} ({run['system']}): {run['items'] / run['seconds'] / run['rate']:.2f} "
+        f"({run['items']:,} records in {run['seconds']:.0f} s, steady {run['rate']:.1f} a second)"
         for name, run in runs.items()
     ]
     start = (
