@@ -95,10 +95,14 @@ def about(name: str, *packages: str, threads: int | None = None) -> dict[str, An
 
 
 def commit() -> str:
-    """Of the code that measures."""
-    command = ["git", "describe", "--always", "--dirty"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    return found.stdout.strip()
+    """Of the code that measures; "-dirty" where it is another. Results themselves are no code."""
+
+    def git(*arguments: str) -> str:
+        found = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT)
+        return found.stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ".", ":!docs/results")
+    return git("describe", "--always") + ("-dirty" if changed else "")
 
 
 def machine() -> str:
