@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -245,7 +245,7 @@ def once(
 
 def in_order(
     function: Callable[..., Any],
-    calls: Sequence[Sequence[Any]],
+    calls: Iterable[Sequence[Any]],
     resources: Resources,
     what: str,
     *,

@@ -15,6 +15,7 @@ from pipeline.config import RunConfig
 from pipeline.fuse import identify
 from pipeline.index.build import build_index
 from pipeline.index.jobs import wanted
+from pipeline.index.shards import Helpers
 from pipeline.saved import SavedRun, Setting, identify_feature
 from pipeline.store import Snapshot, publish_snapshot, write_part
 
@@ -92,6 +93,7 @@ def index(
     metric: str = "cosine",
     memory: int = 10**9,
     identities: dict | None = None,
+    helpers: Helpers | None = None,
 ) -> Path:
     """Build RUN/index/<name>, one thread."""
     folder = "fused/concat" if name == "concat" else f"features/{name}"
@@ -105,6 +107,7 @@ def index(
         snapshot=snapshot,
         identities=identities or {name: {"encoder": "x", "dim": 1, "weights": "", "settings": {}}},
         threads=1,
+        helpers=helpers,
     )
 
 

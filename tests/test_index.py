@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,7 +11,7 @@ import pytest
 from stored import index, write_run
 
 from pipeline.errors import PolyfuseError, Refused
-from pipeline.index import engine, ladder, manifests
+from pipeline.index import engine, ladder, manifests, shards
 from pipeline.index.build import verify_index
 from pipeline.index.opening import open_index
 
@@ -138,6 +139,27 @@ def test_same_parts_give_the_same_bytes(stored, tmp_path):
     assert first.name < second.name
     for name in manifests.FILES:
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["IVF256,Flat", "IVF128,SQ8", "IVF64,PQ16"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_lists_that_others_fill_are_the_same(stored, kind, metric):
+    _, _, snapshot = stored
+    shares = []
+
+    def elsewhere(calls):
+        for call in calls:
+            sent = pickle.loads(pickle.dumps(call))
+            shares.append(len(sent[1].ids))
+            yield pickle.loads(pickle.dumps(shards.fill(*sent)))
+
+    alone = index(snapshot, "v", metric=metric, memory=CAPS[kind])
+    helped = index(
+        snapshot, "v", metric=metric, memory=CAPS[kind], helpers=shards.Helpers(1, elsewhere)
+    )
+    assert shares == [8192, 8192, N - 16_384]  # whole parts, at least a quarter for one worker
+    for name in (*manifests.FILES, "manifest.json"):
+        assert (alone / name).read_bytes() == (helped / name).read_bytes()
 
 
 def test_records_keep_their_ids_when_others_come_and_go(tmp_path):

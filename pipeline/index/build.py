@@ -18,7 +18,7 @@ import numpy as np
 from encoders.base import Identity
 from pipeline import files, intact
 from pipeline.errors import PolyfuseError
-from pipeline.index import ladder, manifests, recall
+from pipeline.index import ladder, manifests, recall, shards
 from pipeline.index.engine import METRICS, Engine
 from pipeline.index.manifests import Manifest
 from pipeline.index.opening import OpenIndex, open_index
@@ -42,6 +42,7 @@ def build_index(
     snapshot: Snapshot,
     identities: dict[str, dict[str, Any]],
     threads: int,
+    helpers: shards.Helpers | None = None,
 ) -> Path:
     """Write the next version of an index and make it the current one.
 
@@ -55,6 +56,7 @@ def build_index(
         snapshot: which state of the run the parts are.
         identities: of everything the vectors were made with; for a model also its features'.
         threads: FAISS threads. 1 makes the bytes reproducible.
+        helpers: workers on other machines; where the index has inverted lists, they fill them.
 
     Returns:
         The version's folder.
@@ -73,7 +75,7 @@ def build_index(
         with files.replacing(version / "rows.parquet") as temporary:
             ids = write_rows(temporary, records, _split(masks, vectors), binding)
         built = _Build(source, np.flatnonzero(masks), ids, binding.next_id, memory)
-        built.fill()
+        built.fill(helpers)
         with files.replacing(version / "index.faiss") as temporary:
             faiss.write_index(built.index, str(temporary))
         manifest = Manifest(
@@ -145,7 +147,7 @@ class _Build:
         if self.rung.train:
             self.index.train(self.source.take(sample))
 
-    def fill(self) -> None:
+    def fill(self, helpers: shards.Helpers | None) -> None:
         """Add every vector but the queries, measure, add the queries."""
         queries = self.source.take(self.held)
         metric = METRICS[self.source.metric]
@@ -153,11 +155,11 @@ class _Build:
         exact = recall.ExactNeighbours(queries, k, metric)
         wanted = np.zeros(len(self.source), bool)
         wanted[self.kept] = True
-        for start, matrix, _ in self.source.blocks():
-            mine = wanted[start : start + len(matrix)]
-            block = np.ascontiguousarray(matrix[mine])
-            self.index.add_with_ids(block, self.ids[start : start + len(matrix)][mine])
-            exact.add(block)
+        share = shards.Share(self.source.parts, self.source.metric, wanted, self.ids)
+        if helpers and self.rung.lists:
+            shards.add_elsewhere(self.index, share, exact, helpers)
+        else:
+            shards.add(self.index, share, exact)
         self.settings, value = self._calibrate(exact)
         self.recall = {
             "k": recall.K,

@@ -1,8 +1,10 @@
 """Which indexes a run has, which of them are stale, and building those on Ray.
 
+A task builds one index; where there are several machines, tasks on all of them fill its inverted lists.
 FAISS gets processes of its own: beside torch, two OpenMP runtimes would share one.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import fusion
 from pipeline import cluster, files
 from pipeline.errors import PolyfuseError
-from pipeline.index import manifests
+from pipeline.index import manifests, shards
 from pipeline.index.build import build_index
+from pipeline.index.shards import Filled
 from pipeline.models import folder_of, inputs
 from pipeline.progress import Progress
 from pipeline.saved import SavedRun
@@ -89,10 +92,13 @@ def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> N
     rows = sum(part.rows for part in records)
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
     share = 1 if rows < _SMALL else min(cores, _largest_node())
+    helpers = cores if rows >= _SMALL and _machines() > 1 else 0
     progress.stage("index", rows * len(jobs))
     task = ray.remote(num_cpus=share, max_retries=2)(_build_one)
     waiting = {
-        task.remote(job, snapshot.parts(job.folder), records, run, memory, snapshot, share): job
+        task.remote(
+            job, snapshot.parts(job.folder), records, run, memory, snapshot, share, helpers
+        ): job
         for job in jobs
     }
     while waiting:
@@ -107,6 +113,12 @@ def _largest_node() -> int:
     return int(max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]))
 
 
+def _machines() -> int:
+    import ray
+
+    return sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes())
+
+
 def _build_one(
     job: IndexJob,
     vectors: list[Any],
@@ -115,7 +127,14 @@ def _build_one(
     memory: int,
     snapshot: Snapshot,
     threads: int,
+    helpers: int = 0,
 ) -> None:
+    """helpers: workers on all machines that may fill its lists; 0: this one does it."""
+
+    def fill(calls: Iterable[tuple[Any, ...]]) -> Iterator[Filled]:
+        what = f"index {job.name}"
+        return cluster.in_order(shards.fill, calls, cluster.Resources(), what, ahead=helpers)
+
     build_index(
         job.name,
         vectors,
@@ -126,4 +145,5 @@ def _build_one(
         snapshot=snapshot,
         identities=job.identities,
         threads=threads,
+        helpers=shards.Helpers(helpers, fill) if helpers else None,
     )

@@ -37,9 +37,12 @@ class ExactNeighbours:
         if not k or not len(self.queries):
             return
         found, _ = faiss.knn(self.queries, block, k, metric=self.metric)
-        near = -found if self.metric == faiss.METRIC_INNER_PRODUCT else found
-        merged = np.concatenate([self.distances, near], axis=1)
-        self.distances = np.sort(merged, axis=1)[:, : self.distances.shape[1]]
+        self.merge(-found if self.metric == faiss.METRIC_INNER_PRODUCT else found)
+
+    def merge(self, distances: np.ndarray) -> None:
+        """Take the (Q, n) distances of other vectors into account, those that were kept elsewhere."""
+        both = np.concatenate([self.distances, distances], axis=1)
+        self.distances = np.sort(both, axis=1)[:, : self.distances.shape[1]]
 
     def recall(self, found: np.ndarray) -> float:
         """Share of results as near as the true k-th neighbour. (Q, k) -> [0, 1]"""
