@@ -78,7 +78,9 @@ def _verdict(rows: list[Mapping[str, Any]]) -> list[str]:
         ["FAISS by itself"],
         ["exact (FAISS Flat)"],
     )
-    lines = ["| polyfuse, as a multiple of the fastest of | single | by CPU time | batch | by CPU time |"]
+    lines = [
+        "| polyfuse, as a multiple of the fastest of | single | by CPU time | batch | by CPU time |"
+    ]
     lines.append("| --- |" + " ---: |" * 4)
     for names in groups:
         theirs = [known[name] for name in names if name in known]
