@@ -91,13 +91,13 @@ def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> N
     records = snapshot.parts("records")
     rows = sum(part.rows for part in records)
     cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    share = 1 if rows < _SMALL else min(cores, _largest_node())
+    threads = 1 if rows < _SMALL else min(cores, _largest_node())
     helpers = cores if rows >= _SMALL and _machines() > 1 else 0
     progress.stage("index", rows * len(jobs))
-    task = ray.remote(num_cpus=share, max_retries=2)(_build_one)
+    task = ray.remote(num_cpus=threads, max_retries=2)(_build_one)
     waiting = {
         task.remote(
-            job, snapshot.parts(job.folder), records, run, memory, snapshot, share, helpers
+            job, snapshot.parts(job.folder), records, run, memory, snapshot, threads, helpers
         ): job
         for job in jobs
     }
