@@ -21,7 +21,7 @@ def main() -> None:
     parser = results.parser(NAME, __doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="for environment, vectors, indexes")
     parser.add_argument("--sets", nargs="+", choices=sets.METRICS, default=list(sets.METRICS))
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the clustered set")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of a generated set")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of asking, each time")
     parser.add_argument("--systems", nargs="+", default=[system.name for system in SYSTEMS])
@@ -34,10 +34,12 @@ def main() -> None:
         data = results.data_folder("mnist/")
         chosen = [system for system in SYSTEMS if system.name in given.systems]
         found = results.load(NAME)
-        found |= {"about": _about(), "sets": found.get("sets", {})}
+        about = _about()
+        found |= {"about": about, "sets": found.get("sets", {})}
         for name in given.sets:
             where = place(name, given.rows, data, given.folder.resolve())
-            found["sets"][where.vectors.parent.name] = _measure(where, chosen, given)
+            when = {key: about[key] for key in ("date", "commit")}
+            found["sets"][where.vectors.parent.name] = _measure(where, chosen, given) | when
             results.save(NAME, found)
     results.write_page(NAME, page)
 

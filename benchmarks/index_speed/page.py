@@ -7,7 +7,8 @@ from benchmarks.results import footer
 
 _SETS = {
     "mnist": "MNIST pixels, 60,000 x 784, Euclidean; queries are test digits",
-    "clustered": "{rows:,} x 384 clustered unit vectors (`benchmarks/index_speed/sets.py`), cosine",
+    "clustered": "{rows:,} x 384 clustered unit vectors, as hard as embeddings are, cosine",
+    "noisy": "{rows:,} x 384 clustered unit vectors with more noise than embeddings have, cosine",
 }
 _EXPLAINED = """\
 One process per system and measurement, in turns; medians over {rounds} rounds (ranges in brackets). Each
@@ -17,12 +18,17 @@ other queries, whose recall is shown. single: one query per call, one thread, on
 call, all {threads} cores. Build: from vectors on disk to an index on disk, all cores; polyfuse reads the
 Parquet parts of a run with their checksums, measures recall and writes digests. `search` gives records
 with their metadata, `search_many` and the others ids. The processor time is that of all threads: other
-work on the machine disturbs it less than the rates. Load average during the rounds: {load}."""
+work on the machine disturbs it less than the rates. Load average during the rounds: {load}.
+Measured {date} at commit {commit}."""
 
 
 def page(results: Mapping[str, Any]) -> str:
     """From the numbers alone."""
-    lines = ["# Search beside hnswlib, usearch and LanceDB"]
+    lines = [
+        "# Search beside hnswlib, usearch and LanceDB",
+        "",
+        "How the generated sets are made, and how hard they are: `benchmarks/index_speed/sets.py`.",
+    ]
     for name, found in results["sets"].items():
         kind, _, rows = name.partition("-")
         lines += [

@@ -72,7 +72,7 @@ class Place:
 
 
 def place(name: str, rows: int, data: Path, folder: Path) -> Place:
-    """A set, made where it is missing. rows: of the clustered one."""
+    """A set, made where it is missing. rows: of a generated one."""
     own = folder / (name if name == "mnist" else f"{name}-{rows}")
     sets.write(name, own / "set", data, rows)
     return Place(own / "set", own / "indexes", folder / "peers", sets.METRICS[name])
