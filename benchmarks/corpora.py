@@ -50,7 +50,7 @@ def sounds(data: Path, folder: Path) -> Corpus:
 def pictures(tar: Path, folder: Path) -> list[Path]:
     """The photos of an archive, unpacked."""
     with tarfile.open(tar) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return sorted(folder.rglob("*.jpg"))
 
 
