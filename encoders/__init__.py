@@ -116,18 +116,28 @@ def identify(spec: EncoderSpec) -> Identity:
 
 
 def build(
-    spec: EncoderSpec, *, precision: str = "fp32", device: str = "cpu", runtime: str = "torch"
+    spec: EncoderSpec,
+    *,
+    precision: str = "fp32",
+    device: str = "cpu",
+    runtime: str = "torch",
+    batch: int = 1,
 ) -> Encoder:
     """Build the encoder, weights loaded. Once per worker: this may take seconds.
 
+    device: torch's name of it; on "meta" no weights are kept, for whom only `prepare` is wanted.
     runtime: torch | openvino, what computes the network of an encoder that is one.
+    batch: a factor on the sizes of its batches (see `gpu_batch`).
     """
     target = _target(spec.kind, spec.name)
     options = target.Options(**spec.options)
     if runtime == "torch":
-        return target(options, precision=precision, device=device)
-    from encoders.openvino import Compiled
+        encoder = target(options, precision=precision, device=device)
+    else:
+        from encoders.openvino import Compiled
 
-    encoder = target(options, device=device)  # converted from fp32
-    encoder.module = Compiled(encoder.module, precision)
+        encoder = target(options, device=device)  # converted from fp32
+        encoder.module = Compiled(encoder.module, precision)
+    if batch != 1:
+        encoder.batch = batch
     return encoder

@@ -25,6 +25,7 @@ from encoders.media.errors import MediaError, Reason
 from encoders.media.types import Waveform
 from encoders.pieces import Piece, Pieces
 from encoders.resample import resample
+from encoders.transfer import to_device
 
 _ROWS = 4  # full windows per model batch: each has hundreds of frames
 _SECONDS = 10.0  # window of models without a length of their own
@@ -33,6 +34,8 @@ _LEAST = 0.025  # seconds: one frame of every front end
 
 class TransformersAudio:
     """Waveforms -> (B, D) by the model in `options.model`."""
+
+    batch = 1
 
     @dataclass(frozen=True)
     class Options:
@@ -105,7 +108,7 @@ class TransformersAudio:
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
         front = self._plan.front
-        budget = 1 if front.raw else _ROWS * front.shape[0]
+        budget = 1 if front.raw else self.batch * _ROWS * front.shape[0]
         return pieces.encode(batch, self.dim, self._run, budget=budget).numpy()
 
     def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
@@ -118,11 +121,11 @@ class TransformersAudio:
         real = torch.full((rows,), length)
         for row, piece in enumerate(parts):
             real[row] = len(piece.values)
-            values[row, : real[row]] = torch.from_numpy(piece.values)
+            values[row, : real[row]] = torch.tensor(piece.values)
         inputs = front.inputs(values, real)
         if front.raw:
             inputs["count"] = self._frames(real).clamp(min=1)
-        return {name: value.to(self._device) for name, value in inputs.items()}
+        return {name: to_device(value, self._device) for name, value in inputs.items()}
 
 
 class FrontEnd:

@@ -33,6 +33,8 @@ _LONGEST = 100  # sides further apart make a resize by the short side explode
 class TransformersImage:
     """Pictures -> (B, D) by the backbone in `options.model`."""
 
+    batch = 1
+
     @dataclass(frozen=True)
     class Options:
         """model: a hub id or a local folder; revision: branch, tag or commit, for a hub id;
@@ -100,15 +102,20 @@ class TransformersImage:
         """(B, D) float32; a zero row for None."""
         vectors = np.zeros((len(batch), self.dim), np.float32)
         blank = np.zeros(self._pictures.shape, np.uint8)
-        for part in batching.micro_batches(len(batch), ROWS[torch.device(self._device).type]):
+        computed = []  # on a GPU all of them are on their way before the first is waited for
+        rows = self.batch * ROWS[torch.device(self._device).type]
+        for part in batching.micro_batches(len(batch), rows):
             items = list(batch[part.start : part.stop])
             kept = [place for place, item in enumerate(items) if item is not None]
             if not kept:
                 continue
             filled = [blank if item is None else item for item in items]
             filled += [blank] * (part.rows - len(items))
-            output = self.module(**self.tensors(filled)).cpu().numpy()
-            vectors[part.start + np.array(kept)] = output[kept]
+            computed.append(
+                (part.start + np.array(kept), self.module(**self.tensors(filled))[kept])
+            )
+        for places, output in computed:
+            vectors[places] = output.cpu().numpy()
         return vectors
 
 

@@ -65,8 +65,10 @@ def encode(
     vectors = torch.zeros(len(pieces), dim)
     lengths = [padded(len(piece.values)) for piece in pieces]
     plan = batching.token_batches(lengths, budget, items=len(batch))
+    computed = []  # on a GPU all of them are on their way before the first is waited for
     for part in plan:
         members = [pieces[place] for place in part.members]
-        output = run(members, part.rows, part.length)
-        vectors[list(part.members)] = output[: len(members)].cpu()
+        computed.append(run(members, part.rows, part.length)[: len(members)])
+    for part, output in zip(plan, computed, strict=True):
+        vectors[list(part.members)] = output.cpu()
     return pooling.average(vectors, owner, weight, len(batch))

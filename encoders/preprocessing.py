@@ -19,6 +19,7 @@ import torch
 
 from encoders import checkpoint
 from encoders.geometry import Geometry
+from encoders.transfer import to_device
 
 RESIZES = ("fast", "reference")
 # Pictures decoded at no less than twice the side that is wanted: the resize then averages the rest
@@ -79,7 +80,8 @@ class Reference:
         """(3, H, W) arrays from `geometry` -> (B, 3, H, W) float32."""
         if self.parted:
             pictures = self._whole(images=list(pictures), **_SCALING)["pixel_values"]
-        return torch.from_numpy(np.ascontiguousarray(np.stack(pictures), np.float32)).to(device)
+        numbers = torch.from_numpy(np.ascontiguousarray(np.stack(pictures), np.float32))
+        return to_device(numbers, device)
 
     def _run(self, pixels: np.ndarray, **how: Any) -> np.ndarray:
         picture = PIL.Image.fromarray(np.ascontiguousarray(pixels))
@@ -105,7 +107,7 @@ class Fast:
     def scale(self, pictures: Sequence[np.ndarray], device: str = "cpu") -> torch.Tensor:
         """(3, H, W) uint8 from `geometry` -> (B, 3, H, W) float32, (x * factor - mean) / std."""
         stacked = np.stack([picture.transpose(1, 2, 0) for picture in pictures])
-        pixels = torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float()
+        pixels = to_device(torch.from_numpy(stacked), device).permute(0, 3, 1, 2).float()
         return pixels.mul_(self._factor.to(device)).add_(self._offset.to(device))
 
     def agrees(self, reference: Reference) -> bool:

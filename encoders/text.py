@@ -23,6 +23,7 @@ from encoders import backbone, batching, checkpoint, pieces, pooling
 from encoders.base import Identity
 from encoders.media.errors import MediaError, Reason
 from encoders.pieces import Piece, Pieces
+from encoders.transfer import to_device
 
 # Per model batch, for short and for long lists: a CPU core is saturated by 512 tokens, and loses a
 # sixth with 256; but each length ends in a batch that is half empty, which only many texts make up.
@@ -44,6 +45,8 @@ _TOKENIZER_FILES = (
 
 class TransformersText:
     """Texts -> (B, D) by the model in `options.model`."""
+
+    batch = 1
 
     @dataclass(frozen=True)
     class Options:
@@ -124,7 +127,7 @@ class TransformersText:
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
         least, most = _TOKENS[torch.device(self._device).type]
-        budget = min(most, max(least, batching.power_of_two(len(batch))))
+        budget = self.batch * min(most, max(least, batching.power_of_two(len(batch))))
         vectors = pieces.encode(
             batch, self.dim, self._run, budget=budget, padded=batching.padded_length
         )
@@ -146,7 +149,9 @@ class TransformersText:
         inputs = {"input_ids": ids, "count": count}
         if "attention_mask" in self._plan.tokenizer.model_input_names:
             inputs["attention_mask"] = (np.arange(length) < count[:, None]).astype(np.int64)
-        return {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
+        return {
+            name: to_device(torch.from_numpy(value), self._device) for name, value in inputs.items()
+        }
 
 
 @dataclass(frozen=True)

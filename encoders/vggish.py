@@ -118,6 +118,7 @@ class VGGish:
     """Sound -> the mean VGGish embedding of its examples, (128,)."""
 
     Options = VGGishOptions
+    batch = 1
 
     @classmethod
     def identify(cls, options: VGGishOptions) -> Identity:
@@ -156,7 +157,7 @@ class VGGish:
 
     def encode(self, batch: Sequence[np.ndarray | None]) -> np.ndarray:
         """(B, 128) float32: the mean over examples, after PCA and quantiser where these are on."""
-        clips = embed(self.module, batch)
+        clips = embed(self.module, batch, self.batch)
         return mean_of_examples(
             [None if clip is None else self._postprocessed(clip) for clip in clips], DIM
         )

@@ -18,8 +18,9 @@ from encoders import mel
 from encoders.media.types import Waveform
 from encoders.precision import dtype_of
 from encoders.resample import resample
+from encoders.transfer import to_device
 
-BATCH = 32  # examples: enough to be bound by arithmetic, not by reading the weights
+BATCH = 32  # examples: on a CPU enough to be bound by arithmetic, not by reading the weights
 
 
 def waveform_examples(
@@ -57,7 +58,8 @@ class ExampleNetwork(nn.Module):
     def forward(self, examples: Tensor, owner: Tensor | None = None) -> Tensor:
         """(E, D), or with `owner` the mean of each clip, (B, D)."""
         like = next(self.parameters())
-        inputs = examples.to(like.device, like.dtype, memory_format=torch.channels_last)
+        inputs = to_device(examples, like.device)
+        inputs = inputs.to(dtype=like.dtype, memory_format=torch.channels_last)
         embeddings = self.embeddings_of(inputs)
         if owner is None:
             return embeddings
@@ -85,14 +87,22 @@ def example_tensors(clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
     }
 
 
-def embed(module: nn.Module, clips: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-    """(E_i, 96, 64) float32 each -> (E_i, D) float32 each, None where None was given."""
+def embed(
+    module: nn.Module, clips: Sequence[np.ndarray | None], batch: int
+) -> list[np.ndarray | None]:
+    """(E_i, 96, 64) float32 each -> (E_i, D) float32 each, None where None was given.
+
+    batch: a factor on the number of examples that are computed together.
+    """
     held = [clip for clip in clips if clip is not None]
     if not held:
         return [None] * len(clips)
     examples = example_tensors(held)["examples"]
-    rows = np.concatenate([_run(module, part) for part in examples.split(BATCH)])
-    parts = iter(np.split(rows, np.cumsum([len(clip) for clip in held])[:-1]))
+    rows = batch * BATCH
+    # On a GPU all of them are on their way before the first is waited for.
+    computed = [_run(module, part, rows) for part in examples.split(rows)]
+    vectors = np.concatenate([output.cpu().numpy() for output in computed])
+    parts = iter(np.split(vectors, np.cumsum([len(clip) for clip in held])[:-1]))
     return [None if clip is None else next(parts) for clip in clips]
 
 
@@ -106,7 +116,7 @@ def mean_of_examples(clips: Sequence[np.ndarray | None], dim: int) -> np.ndarray
 
 
 @torch.inference_mode()
-def _run(module: nn.Module, examples: Tensor) -> np.ndarray:
-    batch = torch.zeros(BATCH, *examples.shape[1:])
+def _run(module: nn.Module, examples: Tensor, rows: int) -> Tensor:
+    batch = torch.zeros(rows, *examples.shape[1:])
     batch[: len(examples)] = examples
-    return module(examples=batch)[: len(examples)].float().cpu().numpy()
+    return module(examples=batch)[: len(examples)].float()

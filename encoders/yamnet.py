@@ -98,6 +98,7 @@ class YAMNet:
     """
 
     Options = YAMNetOptions
+    batch = 1
 
     @classmethod
     def identify(cls, options: YAMNetOptions) -> Identity:
@@ -126,7 +127,7 @@ class YAMNet:
 
     def encode(self, batch: Sequence[np.ndarray | None]) -> np.ndarray:
         """(B, 1024) float32: the mean over patches."""
-        return mean_of_examples(embed(self.module, batch), DIM)
+        return mean_of_examples(embed(self.module, batch, self.batch), DIM)
 
 
 def load_network(path: str) -> YAMNetNetwork:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import models
 from pipeline.config import RunConfig
@@ -32,7 +33,7 @@ def describe(config: RunConfig, known: Mapping[str, Setting], run: Path | None =
         elif run and (found := models.trained_identity(run, config, model, identities)):
             identities[model] = found
     settings = {feature.name: known.get(feature.name, Setting()) for feature in config.features()}
-    asked = {"precision": config.precision, "runtime": config.runtime}
+    asked: dict[str, Any] = {"precision": config.precision, "runtime": config.runtime}
     forced = {name: value for name, value in asked.items() if value != "auto"}
     for feature in filter(is_network, config.features()):
         settings[feature.name] = dataclasses.replace(settings[feature.name], **forced)

@@ -1,14 +1,15 @@
 """One shard, one modality: rows in, one vector column per feature and the errors out.
 
-Rows are read, decoded and prepared one after another and encoded in windows. A window is counted
+Rows come prepared, one after another, and are encoded in windows. A window is counted
 in present items, and a failed item keeps its place in it as an empty slot, so what a bad medium is
 replaced by changes no bit of its neighbours.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from enum import Enum, auto
+from itertools import islice, tee
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,8 @@ from encoders.base import Encoder, Prepared
 from encoders.media.errors import MediaError, Reason
 from pipeline import expression, schemas
 from pipeline.config import Feature, RunConfig
-from pipeline.isolate import ENDINGS, Disposable, InActor
 from pipeline.ledger import ABSENT, FAILED, FILTERED, VECTOR
-from pipeline.load import Loader
+from pipeline.prepare import Found, Lost
 from pipeline.sources import Row, Source, row_metadata
 from pipeline.stopwatch import Stopwatch
 
@@ -30,6 +30,8 @@ _WINDOW = {"image": 128, "audio": 64, "video": 8}
 _WINDOW_OTHER = 4096
 _FILTER_CHUNK = 32
 
+Prepare = Callable[[Iterable[Row]], Iterator[tuple[str, Mapping[str, Found]]]]
+
 
 @dataclass
 class Errors:
@@ -37,25 +39,17 @@ class Errors:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(
-        self,
-        record_id: str,
-        feature: str,
-        uri: str,
-        stage: str,
-        error: MediaError,
-        attempts: int = 0,
-    ) -> None:
+    def add(self, record_id: str, feature: str, uri: str, lost: Lost) -> None:
         """One (record, feature) that has no vector, and why."""
         self.rows.append(
             {
                 "record_id": record_id,
                 "feature": feature,
                 "uri": uri,
-                "stage": stage,
-                "reason": str(error.reason),
-                "message": error.message,
-                "attempts": attempts,
+                "stage": lost.stage,
+                "reason": str(lost.error.reason),
+                "message": lost.error.message,
+                "attempts": lost.attempts,
             }
         )
 
@@ -82,7 +76,8 @@ class Column:
         self.ids: list[str] = []
         self.states: list[str] = []
         self.vectors: dict[int, np.ndarray] = {}
-        # Row, uri, and what the encoder made of its items, or an empty slot: [None].
+        # Row, uri, and what the encoder made of its items at once (a window of decoded pictures would
+        # take gigabytes), or an empty slot: [None].
         self._pending: list[tuple[int, str, list[Prepared | None]]] = []
 
     def skip(self, record_id: str, state: str) -> None:
@@ -90,28 +85,26 @@ class Column:
         self.ids.append(record_id)
         self.states.append(state)
 
-    def fail(
-        self, record_id: str, uri: str, stage: str, error: MediaError, attempts: int = 0
-    ) -> None:
-        """A row whose item is unusable: an error row and an empty slot."""
-        self.errors.add(record_id, self.feature.name, uri, stage, error, attempts)
-        self._take(record_id, FAILED, uri, None)
-
     def keep(self, record_id: str, vector: np.ndarray) -> None:
         """A row whose vector is known from the revision before: an empty slot."""
         self.vectors[len(self.ids)] = vector
-        self._take(record_id, VECTOR, "", None)
+        self._take(record_id, VECTOR, "", [None])
 
-    def add(self, record_id: str, uri: str, items: list[Any]) -> None:
-        """A row with one decoded item, or with the frames of a video."""
-        self._take(record_id, VECTOR, uri, items)
+    def add(self, record_id: str, uri: str, found: Found) -> None:
+        """A row that was looked at: its item or the frames of a video; an error row and an empty slot;
+        or nothing, where it has none."""
+        if isinstance(found, Lost):
+            self.errors.add(record_id, self.feature.name, uri, found)
+            self._take(record_id, FAILED, uri, [None])
+        elif found:
+            self._take(record_id, VECTOR, uri, found)
+        else:
+            self.skip(record_id, ABSENT)
 
-    def _take(self, record_id: str, state: str, uri: str, items: list[Any] | None) -> None:
-        row = len(self.ids)
+    def _take(self, record_id: str, state: str, uri: str, slot: list[Prepared | None]) -> None:
+        self._pending.append((len(self.ids), uri, slot))
         self.ids.append(record_id)
         self.states.append(state)
-        # Prepared at once: a window of decoded pictures or videos would take gigabytes.
-        self._pending.append((row, uri, self._prepare(row, uri, items)))
         if len(self._pending) >= self.window:
             self.flush()
 
@@ -130,18 +123,6 @@ class Column:
                     self._store(row, uri, matrix[rows], problems)
         self._pending.clear()
 
-    def _prepare(self, row: int, uri: str, items: list[Any] | None) -> list[Prepared | None]:
-        if items is None:
-            return [None]
-        self.watch.to("prepare")
-        try:
-            return list(self.encoder.prepare(items))
-        except MediaError as error:
-            self._lose(row, uri, error)
-        except Exception as err:  # a processor's own exception must not cost the shard
-            self._lose(row, uri, MediaError(Reason.MODEL_ERROR, f"{type(err).__name__}: {err}"))
-        return [None]
-
     def _store(self, row: int, uri: str, matrix: np.ndarray, problems: list[MediaError]) -> None:
         if problems:
             self._lose(row, uri, problems[0])
@@ -158,7 +139,7 @@ class Column:
 
     def _lose(self, row: int, uri: str, error: MediaError) -> None:
         self.states[row] = FAILED
-        self.errors.add(self.ids[row], self.feature.name, uri, "encode", error)
+        self.errors.add(self.ids[row], self.feature.name, uri, Lost("encode", error))
 
     def table(self) -> pa.Table:
         """record_id and vector, as stored."""
@@ -218,36 +199,49 @@ class Shelf:
     vectors: Mapping[str, list[np.ndarray | None]]
 
 
+class _Step(Enum):
+    """What is done with a row."""
+
+    LEAVE = auto()  # the filter wants none of it
+    COPY = auto()  # the revision before has all of it
+    COMPUTE = auto()
+
+
 def extract(
     rows: Iterable[Row],
     source: Source,
     config: RunConfig,
     modality: str,
     encoders: Mapping[str, Encoder],
-    decoder: InActor | Disposable,
+    prepare: Prepare,
     watch: Stopwatch,
     before: Shelf | None = None,
 ) -> tuple[list[Column], Errors]:
-    """Compute all features of one modality for the rows of one shard; `watch` learns what took how long."""
+    """Compute all features of one modality for the rows of one shard; `watch` learns what took how long.
+
+    prepare: the rows that are to be computed -> for each its uri and what was found in it, in order.
+    """
     kind = config.modalities[modality].kind
     errors = Errors()
-    columns = [
-        Column(feature, encoders[feature.name], _WINDOW.get(kind, _WINDOW_OTHER), errors, watch)
-        for feature in config.features(modality)
-    ]
-    used: dict[str, Encoder] = {column.feature.stream: column.encoder for column in columns}
-    loader = Loader(source, config, modality, decoder, used, watch)
+    columns = []
+    for feature in config.features(modality):
+        encoder = encoders[feature.name]
+        window = _WINDOW.get(kind, _WINDOW_OTHER) * getattr(encoder, "batch", 1)  # of a network
+        columns.append(Column(feature, encoder, window, errors, watch))
     watch.to("read")
-    for row, wanted in filtered(rows, source, config):
-        index = len(columns[0].ids)
-        if not wanted:
+    steps, ahead = tee(_steps(rows, source, config, columns, before))
+    found = prepare(row for row, step in ahead if step is _Step.COMPUTE)
+    for row, step in steps:
+        if step is _Step.COMPUTE:
+            uri, items = next(found)
+            for column in columns:
+                column.add(row.record_id, uri, items[column.feature.name])
+            watch.to("read")
+        elif step is _Step.COPY and before:
+            _copy(row.record_id, columns, before)
+        else:
             for column in columns:
                 column.skip(row.record_id, FILTERED)
-        elif before and not any(before.states[c.feature.name][index] == FAILED for c in columns):
-            _copy(row.record_id, index, columns, before)
-        else:
-            _add(row, columns, loader)
-            watch.to("read")
     for column in columns:
         column.flush()
     order = {record_id: i for i, record_id in enumerate(columns[0].ids)}
@@ -255,30 +249,31 @@ def extract(
     return columns, errors
 
 
-def _copy(record_id: str, index: int, columns: list[Column], before: Shelf) -> None:
+def _steps(
+    rows: Iterable[Row],
+    source: Source,
+    config: RunConfig,
+    columns: Sequence[Column],
+    before: Shelf | None,
+) -> Iterator[tuple[Row, _Step]]:
+    names = [column.feature.name for column in columns]
+    for index, (row, wanted) in enumerate(filtered(rows, source, config)):
+        if not wanted:
+            yield row, _Step.LEAVE
+        elif before and not any(before.states[name][index] == FAILED for name in names):
+            yield row, _Step.COPY
+        else:
+            yield row, _Step.COMPUTE
+
+
+def _copy(record_id: str, columns: Sequence[Column], before: Shelf) -> None:
+    index = len(columns[0].ids)
     for column in columns:
         vector = before.vectors[column.feature.name][index]
         if vector is None:
             column.skip(record_id, before.states[column.feature.name][index])
         else:
             column.keep(record_id, vector)
-
-
-def _add(row: Row, columns: list[Column], loader: Loader) -> None:
-    try:
-        streams = loader.load(row)
-    except MediaError as error:
-        streams = {column.feature.stream: error for column in columns}
-    stage = loader.watch.step
-    for column in columns:
-        found = streams.get(column.feature.stream)
-        if isinstance(found, MediaError):
-            attempts = loader.decoder.attempts if found.reason in ENDINGS else 0
-            column.fail(row.record_id, loader.uri(row), stage, found, attempts)
-        elif found:
-            column.add(row.record_id, loader.uri(row), found)
-        else:
-            column.skip(row.record_id, ABSENT)
 
 
 def columns_read(config: RunConfig, modality: str) -> list[str]:

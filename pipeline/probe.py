@@ -1,5 +1,5 @@
-"""Whether a feature is computed in half precision, and by OpenVINO: tried on the corpus before its
-first shard.
+"""Whether a feature is computed in half precision, by OpenVINO, and on a GPU in which batches: tried on
+the corpus before its first shard.
 
 A process of the kind that will do the work takes items from the first shards, encodes them in both
 precisions and compares (see `encoders.precision`): this one, or where workers may be elsewhere or
@@ -7,26 +7,23 @@ have a GPU, a worker. Where half precision can't pay, on a CPU without instructi
 small corpus, nothing is read and nothing is started.
 """
 
+import dataclasses
 import functools
-import os
 from itertools import chain, islice
 from typing import Any
 
-import torch
-
 import encoders
-from encoders import openvino, precision
+from encoders import gpu_batch, openvino, precision
 from encoders.base import Encoder, Prepared
-from encoders.media.errors import MediaError
-from pipeline import cluster, files
+from pipeline import cluster, files, onecore
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import ConfigError
 from pipeline.extract import columns_read, filtered
 from pipeline.isolate import Disposable
-from pipeline.load import Loader
 from pipeline.plan import Plan
+from pipeline.prepare import Lost, Preparer
 from pipeline.saved import Setting
-from pipeline.sources import Row, SourceSpec, open_source
+from pipeline.sources import SourceSpec, open_source
 
 ROWS = 4096  # records looked at for items: a rare modality must not cost a pass over the corpus
 _FRAMES = 8  # of a video
@@ -46,26 +43,30 @@ def settle(
     """
     asked = config.precision
     runtime = _runtime(config.runtime, device, remote=remote)
-    if asked != "auto":
-        try:
-            chosen = precision.resolve(asked, device)
-        except ValueError as err:
-            raise ConfigError(f"precision: {err}") from err
-        return Setting(chosen, device, runtime), {"asked": asked, "precision": chosen}
-    slow = Setting("fp32", device, runtime)
+    untried = _untried(asked, device)
+    setting = Setting(untried, device, runtime)
+    if asked != "auto" and device == "cpu":
+        return setting, {"asked": asked, "precision": untried}
     if device == "cpu" and not remote and precision.resolve(asked) == "fp32":
-        return slow, {"asked": asked, "hardware": "fp32", "precision": "fp32"}
+        return setting, {"asked": asked, "hardware": "fp32", "precision": untried}
     records = Plan.open(files.at(config.output) / "plan").totals.records
     if records * _items(feature, config) < precision.WORTH:
-        return slow, {"asked": asked, "records": records, "precision": "fp32"}
+        return setting, {"asked": asked, "records": records, "precision": untried}
     if remote or device != "cpu":
         return cluster.once(
             _on_worker,
             (feature, config, source, device),
             cluster.resources_on(device),
-            f"{feature.name}: trying half precision",
+            f"{feature.name}: trying precision and batches",
         )
     return measure(feature, config, source, device)
+
+
+def _untried(asked: str, device: str) -> str:
+    try:
+        return "fp32" if asked == "auto" else precision.resolve(asked, device)
+    except ValueError as err:
+        raise ConfigError(f"precision: {err}") from err
 
 
 def _items(feature: Feature, config: RunConfig) -> int:
@@ -88,7 +89,7 @@ def _runtime(asked: str, device: str, *, remote: bool) -> str:
 def measure(
     feature: Feature, config: RunConfig, source: SourceSpec, device: str
 ) -> tuple[Setting, dict[str, Any]]:
-    """What `encoders.precision.choose` finds for items of the planned corpus, on this machine.
+    """What `encoders.precision` and `encoders.gpu_batch` find for items of the planned corpus, here.
 
     Half precision is tried with OpenVINO first, where it is installed, and then with torch.
     """
@@ -110,10 +111,16 @@ def measure(
                 feature.encoder, precision=precision, device=device, runtime=runtime
             )
 
-        chosen, record = precision.choose(build, probes, device)
+        chosen, record = precision.choose(build, probes, device, config.precision)
         if chosen != "fp32":
-            return Setting(chosen, device, runtime), record | {"runtime": runtime}
-    return Setting(chosen, device, _runtime(config.runtime, device, remote=True)), record
+            setting, record = Setting(chosen, device, runtime), record | {"runtime": runtime}
+            break
+    else:
+        setting = Setting(chosen, device, _runtime(config.runtime, device, remote=True))
+    if device == "cuda" and probes():
+        best, rates = gpu_batch.choose(build(chosen), probes())
+        return dataclasses.replace(setting, batch=best), record | {"batch": best, "rates": rates}
+    return setting, record
 
 
 def gather(
@@ -127,14 +134,14 @@ def gather(
     folder = files.at(config.output) / "plan"
     source = open_source(spec, folder)
     tool = Disposable(config.media_limits)
-    loader = Loader(source, config, feature.modality, tool, {feature.stream: encoder})
+    prepare = Preparer(source, config, feature.modality, {feature.name: encoder}, tool)
     columns = columns_read(config, feature.modality)
     rows = chain.from_iterable(source.read(shard, columns) for shard in Plan.open(folder).shards())
     items: list[Prepared] = []
     try:
         for row, wanted in filtered(islice(rows, ROWS), source, config):
-            if wanted:
-                items += _prepared(row, loader, feature.stream, encoder)
+            found = prepare(row)[feature.name] if wanted else []
+            items += [] if isinstance(found, Lost) else found
             if len(items) >= precision.PROBES:
                 break
     finally:
@@ -142,17 +149,9 @@ def gather(
     return items
 
 
-def _prepared(row: Row, loader: Loader, stream: str, encoder: Encoder) -> list[Prepared]:
-    try:
-        found = loader.load(row).get(stream, [])
-        return [] if isinstance(found, MediaError) else encoder.prepare(found)
-    except Exception:  # whatever a processor raises: that item is no probe
-        return []
-
-
 def _on_worker(
     feature: Feature, config: RunConfig, source: SourceSpec, device: str
 ) -> tuple[Setting, dict[str, Any]]:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    torch.set_num_threads(1)  # it was given one core
+    onecore.begin()
+    onecore.single_threaded()
     return measure(feature, config, source, device)

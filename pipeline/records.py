@@ -10,6 +10,7 @@ from pipeline import schemas
 from pipeline.extract import Errors
 from pipeline.files import short_digest
 from pipeline.ledger import FAILED, FILTERED, VECTOR, Marker
+from pipeline.prepare import Lost
 from pipeline.sources import Row, row_metadata
 
 OUTCOMES = ("ok", "partial", "failed", "filtered")
@@ -39,7 +40,7 @@ def derive(
         values, problems = row_metadata(schema, row)
         if problems:
             error = MediaError(Reason.BAD_ROW, "; ".join(problems))
-            errors.add(row.record_id, "", "", "read", error)
+            errors.add(row.record_id, "", "", Lost("read", error))
         table.append(
             {
                 "record_id": row.record_id,

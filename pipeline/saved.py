@@ -45,19 +45,23 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class Setting:
-    """How one feature is computed: precision, device type, and by whom, fixed at planning."""
+    """How one feature is computed, fixed at planning: precision, device type, by whom, and in batches
+    of how many times the encoder's own size."""
 
     precision: str = "fp32"
     device: str = "cpu"
     runtime: str = "torch"
+    batch: int = 1
 
     def __str__(self) -> str:
         by = "" if self.runtime == "torch" else f" by {self.runtime}"
-        return f"{self.precision} on {self.device}{by}"
+        times = "" if self.batch == 1 else f", batches x {self.batch}"
+        return f"{self.precision} on {self.device}{by}{times}"
 
-    def to_dict(self) -> dict[str, str]:
-        """As it is written and compared; torch goes without saying, as before there was a choice."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if (k, v) != ("runtime", "torch")}
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written and compared; what was so before there was a choice goes without saying."""
+        usual = {"runtime": "torch", "batch": 1}
+        return {k: v for k, v in dataclasses.asdict(self).items() if usual.get(k) != v}
 
 
 @dataclass(frozen=True)

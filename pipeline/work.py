@@ -7,24 +7,26 @@ modality at a time.
 
 import os
 import pickle
-import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import encoders
 from encoders.base import Encoder
-from pipeline import intact, records, schemas
-from pipeline.allocator import keep_freed_memory
+from pipeline import intact, onecore, records, schemas
+from pipeline.ahead import HelperDied, Helpers, helped
 from pipeline.errors import PolyfuseError
-from pipeline.extract import Errors, Shelf, columns_read, extract
+from pipeline.extract import Errors, Prepare, Shelf, columns_read, extract
 from pipeline.isolate import decoder
 from pipeline.ledger import Ledger, Marker
 from pipeline.models import folder_of, inputs
 from pipeline.plan import Plan
+from pipeline.prepare import Preparer
 from pipeline.sources import open_source
 from pipeline.stopwatch import Stopwatch
 from pipeline.store import PartFile, write_part
@@ -35,10 +37,15 @@ _TRACE = "POLYFUSE_TRACEBACK" in os.environ
 
 
 class Worker:
-    """Runs units one after another, in whatever process."""
+    """Runs units one after another, in whatever process.
 
-    def __init__(self, job: Job) -> None:
+    helped: how many helpers prepare for it, by modality.
+    """
+
+    def __init__(self, job: Job, helped: Mapping[str, int] | None = None) -> None:
         self.job = job
+        self._helped = helped or {}
+        self._helpers: dict[str, Helpers] = {}  # of one modality at a time
         self.config = job.saved.config
         self.ledger = Ledger(job.run)
         self.source = open_source(job.source, job.plan)
@@ -69,18 +76,23 @@ class Worker:
         return _report([marker, *derived])
 
     def _extract(self, unit: Unit, started: float) -> Marker:
+        try:
+            return self._extract_from(unit, started)
+        except HelperDied:
+            # The attempt that killed it is on record: from now on in disposable processes.
+            self._end_helpers()
+            return self._extract_from(unit, started)
+
+    def _extract_from(self, unit: Unit, started: float) -> Marker:
         watch = Stopwatch("start")
         attempt = self.ledger.attempt(unit.shard.number, unit.name)
         before = self._shelf(unit) if unit.retry else None
-        tool = decoder(attempt, self.config.media_limits)
-        try:
-            rows = self.source.read(unit.shard, columns_read(self.config, unit.subject))
-            built = self._encoders_of(unit.subject)
+        rows = self.source.read(unit.shard, columns_read(self.config, unit.subject))
+        built = self._encoders_of(unit.subject)
+        with self._preparing(unit.subject, attempt, built, watch) as prepare:
             columns, errors = extract(
-                rows, self.source, self.config, unit.subject, built, tool, watch, before
+                rows, self.source, self.config, unit.subject, built, prepare, watch, before
             )
-        finally:
-            tool.close()
         watch.to("write")
         number = unit.shard.number
         parts = [
@@ -90,6 +102,33 @@ class Worker:
         states = {column.feature.name: "".join(column.states) for column in columns}
         count = len(columns[0].ids)
         return self._commit(unit, parts, errors, states, count, started, watch)
+
+    @contextmanager
+    def _preparing(
+        self, modality: str, attempt: int, built: Mapping[str, Encoder], watch: Stopwatch
+    ) -> Iterator[Prepare]:
+        """By helpers, where this worker has some and no medium has ended a try; else by itself."""
+        helpers = self._helpers_of(modality) if attempt == 1 else None
+        if helpers:
+            yield partial(helpers.each, watch=watch)
+            return
+        tool = decoder(attempt, self.config.media_limits)
+        try:
+            yield Preparer(self.source, self.config, modality, built, tool, watch).each
+        finally:
+            tool.close()
+
+    def _helpers_of(self, modality: str) -> Helpers | None:
+        if modality not in self._helpers:
+            self._end_helpers()
+            if count := self._helped.get(modality):
+                self._helpers[modality] = Helpers(self.job, modality, count)
+        return self._helpers.get(modality)
+
+    def _end_helpers(self) -> None:
+        for helpers in self._helpers.values():
+            helpers.close()
+        self._helpers.clear()
 
     def _encoders_of(self, modality: str) -> Mapping[str, Encoder]:
         wanted = {}
@@ -106,8 +145,9 @@ class Worker:
                     precision=setting.precision,
                     device=setting.device,
                     runtime=setting.runtime,
+                    batch=setting.batch,
                 )
-                _single_threaded()
+                onecore.single_threaded()
         return {name: self._encoders[key] for name, (key, _, _) in wanted.items()}
 
     def _shelf(self, unit: Unit) -> Shelf:
@@ -190,7 +230,7 @@ class Worker:
 
         if unit.subject not in self._fusions:
             self._fusions[unit.subject] = load_model(self.job.run / "models" / unit.subject)
-            _single_threaded()
+            onecore.single_threaded()
         table = fuse(self.job.run, parts, self._fusions[unit.subject])
         part = write_part(self.job.run, f"fused/{unit.subject}", unit.shard.number, table)
         return self._commit(unit, [part], Errors(), {}, table.num_rows, started)
@@ -202,7 +242,7 @@ class Worker:
             folder = self.job.run / "models" / unit.subject
             features = [feature.name for feature in self.config.features()]
             self._fusions[unit.name] = Restorer(folder, features)
-            _single_threaded()
+            onecore.single_threaded()
         parts = input_parts(self.job, self.ledger, unit.shard.number, unit.subject)
         tables = self._fusions[unit.name].restore(self.job.run, parts)
         written = [
@@ -270,15 +310,6 @@ def _report(markers: Sequence[Marker]) -> dict[str, Any]:
     }
 
 
-def _single_threaded() -> None:
-    """One actor per core: keep torch, where something has loaded it, to one thread.
-
-    Ray sets OMP_NUM_THREADS, which does not reach a pool that has started.
-    """
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-
-
 class RayWorker(Worker):
     """The same, as Ray Data calls it: a batch of one pickled unit in, a batch of one report out.
 
@@ -287,9 +318,8 @@ class RayWorker(Worker):
     """
 
     def __init__(self, job: Job) -> None:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        keep_freed_memory()
-        super().__init__(job)
+        onecore.begin()
+        super().__init__(job, helped(job))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """batch: {"unit": [pickled Unit]}."""

@@ -7,6 +7,7 @@ import io
 import itertools
 import pickle
 import tarfile
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -186,6 +187,32 @@ def test_encode_leaves_prepared_items_alone(encoder, prepared, vectors):
     before = pickle.dumps(prepared)
     encoder.encode(prepared)
     assert pickle.dumps(prepared) == before
+
+
+def test_a_helper_without_weights_prepares_the_same(spec, way, items, prepared):
+    if way[2] != "torch":
+        pytest.skip("nothing is computed")
+    helper = encoders.build(spec, device="meta")
+    assert pickle.dumps(list(helper.prepare(items[spec.kind]))) == pickle.dumps(list(prepared))
+    if encoders.ENCODERS[spec.name].network:
+        assert all(parameter.is_meta for parameter in helper.module.parameters())
+
+
+def test_items_from_shared_memory_are_encoded_as_they_are(encoder, prepared, vectors):
+    buffers = []
+    dumped = pickle.dumps(prepared, protocol=5, buffer_callback=buffers.append)
+    shared = pickle.loads(dumped, buffers=[bytes(buffer.raw()) for buffer in buffers])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's, of memory that can't be written
+        assert np.array_equal(encoder.encode(shared), vectors)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_larger_batches_change_the_last_bits_at_most(spec, way, prepared, vectors, batch):
+    if way[2] != "torch" or not encoders.ENCODERS[spec.name].network:
+        pytest.skip("only a GPU gets them, and only a network has any")
+    larger = encoders.build(spec, batch=batch).encode(prepared * batch)
+    np.testing.assert_allclose(larger, np.tile(vectors, (batch, 1)), rtol=1e-4, atol=1e-5)
 
 
 def test_costs_are_positive_numbers(encoder, prepared):

@@ -25,6 +25,7 @@ from pipeline.describe import source_spec
 from pipeline.extract import extract
 from pipeline.isolate import Disposable, InActor, decoder
 from pipeline.plan import Plan
+from pipeline.prepare import Preparer
 from pipeline.run import Options, run
 from pipeline.search.query import QueryEncoder
 from pipeline.sources import open_source
@@ -262,7 +263,8 @@ def test_records_retries_probes_and_queries_are_decoded_alike(tmp_path, photos):
     tool = decoder(2, Limits())
     try:
         rows, built = source.read(shard, ["photo"]), {"photo": network}
-        (column,), _ = extract(rows, source, config, "photo", built, tool, Stopwatch("read"))
+        prepare = Preparer(source, config, "photo", built, tool).each
+        (column,), _ = extract(rows, source, config, "photo", built, prepare, Stopwatch("read"))
     finally:
         tool.close()
     again = np.stack(column.table()["vector"].to_numpy())

@@ -10,9 +10,11 @@ import yaml
 from corpus import part_bytes, write_corpus
 
 from chaos.notices import Notices
+from pipeline import cluster
 from pipeline import config as configuration
 from pipeline.run import Options, run
 from pipeline.verify import verify
+from pipeline.work import Worker
 
 pytestmark = pytest.mark.ray
 
@@ -129,3 +131,12 @@ def test_the_audit_finds_nothing_and_no_try_is_left_over(runs):
         audit = verify(folder)
         assert (audit.problems, audit.garbage, audit.pending) == ([], [], 0)
         assert not list(folder.rglob("*attempt*"))
+
+
+def test_a_helper_that_it_kills_costs_no_more(runs, tmp_path, monkeypatch):
+    def stream(job, units, *_, **__):  # a pool of one worker, which has one helper
+        worker = ray.remote(num_cpus=1)(Worker).remote(job, {"photo": 1})
+        yield from (ray.get(worker.run.remote(unit)) for unit in units)
+
+    monkeypatch.setattr(cluster, "stream", stream)
+    assert part_bytes(finished(tmp_path, poisonous=True)) == part_bytes(runs[0])

@@ -19,10 +19,10 @@ from benchmarks.speed.programs import models as plain
 from encoders.base import Prepared
 from encoders.media.errors import MediaError
 from pipeline import config as configuration
-from pipeline.allocator import keep_freed_memory
 from pipeline.describe import source_spec
 from pipeline.isolate import InActor
 from pipeline.load import Loader
+from pipeline.onecore import keep_freed_memory
 from pipeline.plan import make_plan
 from pipeline.sources import open_source
 
