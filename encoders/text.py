@@ -27,7 +27,7 @@ from encoders.transfer import to_device
 
 # Per model batch, for short and for long lists: a CPU core is saturated by 512 tokens, and loses a
 # sixth with 256; but each length ends in a batch that is half empty, which only many texts make up.
-_TOKENS = {"cpu": (256, 512), "cuda": (4096, 16_384)}
+TOKENS = {"cpu": (256, 512), "cuda": (4096, 16_384)}
 _LONGEST = 512  # attention is quadratic: longer inputs only when asked for
 # Their positions start at 2.
 _OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "clap_text_model")
@@ -126,7 +126,7 @@ class TransformersText:
     @torch.inference_mode()
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
-        least, most = _TOKENS[torch.device(self._device).type]
+        least, most = TOKENS[torch.device(self._device).type]
         budget = self.batch * min(most, max(least, batching.power_of_two(len(batch))))
         vectors = pieces.encode(
             batch, self.dim, self._run, budget=budget, padded=batching.padded_length

@@ -56,7 +56,7 @@ def recall(scores, kth):
 
 
 CAPS = {
-    "HNSW32": 10**9,
+    "HNSW24": 10**9,
     "HNSW8": 4_400_000,
     "IVF256,Flat": 3_000_000,
     "IVF128,SQ8": 1_000_000,
@@ -88,7 +88,7 @@ def test_every_type_under_its_cap_finds_the_true_neighbours(stored, tmp_path, ki
     assert np.isfinite(vectors[ids]).all(), "an absent record was returned"
 
 
-@pytest.mark.parametrize("kind", ["HNSW32", "IVF256,Flat", "IVF128,SQ8"])
+@pytest.mark.parametrize("kind", ["HNSW24", "IVF256,Flat", "IVF128,SQ8"])
 @pytest.mark.parametrize("scan", ["as usual", "only below a share of 5 %"])
 def test_filters_are_never_short_and_lose_no_recall(stored, kind, scan, monkeypatch):
     run, vectors, snapshot = stored
@@ -125,7 +125,7 @@ def test_recall_on_real_pixels(data, tmp_path):
     snapshot = write_run(tmp_path, {"v": vectors[:11_900]})
     index(snapshot, "v", metric="l2")
     opened = open_index(tmp_path, "v")
-    assert opened.manifest.type == "HNSW32"
+    assert opened.manifest.type == "HNSW24"
     assert opened.manifest.recall["value"] >= 0.99
     assert opened.manifest.recall["queries"] == 595  # a twentieth
     queries = vectors[11_900:]

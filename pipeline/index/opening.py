@@ -1,6 +1,7 @@
 """Opening an index: digests first, then FAISS under load limits, mapped rather than read."""
 
 import functools
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.index.rows import Rows
 from pipeline.index.vectors import PartVectors
 from pipeline.store import Snapshot
 
+_AHEAD = 1 << 20  # bytes: Linux takes no more at once
 _loading = threading.Lock()  # FAISS's load limits are global
 
 
@@ -73,9 +75,20 @@ def read_index(path: Path, factory: str) -> Any:
         faiss.set_deserialization_vector_byte_limit(max(size, 1 << 20))
         faiss.set_deserialization_loop_limit(max(size, 1 << 20))
         try:
-            return faiss.read_index(str(path), flags | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
+            index = faiss.read_index(str(path), flags | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         except RuntimeError as err:
             raise PolyfuseError(
                 f"{path}: FAISS {faiss.__version__} can't read it; build it again with "
                 "`polyfuse index CONFIG`"
             ) from err
+    if size <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2:
+        descriptor = os.open(path, os.O_RDONLY)
+        threading.Thread(target=_read_ahead, args=(descriptor, size), daemon=True).start()
+    return index
+
+
+def _read_ahead(descriptor: int, size: int) -> None:
+    """Ask for all of a file: a walk touches hundreds of places, and would wait for the disk at each."""
+    for start in range(0, size, _AHEAD):
+        os.posix_fadvise(descriptor, start, _AHEAD, os.POSIX_FADV_WILLNEED)
+    os.close(descriptor)

@@ -5,14 +5,14 @@ product is negated, so that one order serves both.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
 K = 10
 TARGET = 0.99
-# Two standard errors of what a thousand queries say, so that other queries reach the target, too.
-_MARGIN = 0.002
+_ERRORS = 2  # standard errors of what is measured, so that other queries reach the target, too
 _FINE = 16  # a setting is found to within a sixteenth of its value
 TOLERANCE = (
     1e-6  # relative to the squared lengths: rounding of equal distances, not a second chance
@@ -21,6 +21,20 @@ TOLERANCE = (
 Settings = Mapping[str, int]
 # (queries, k, settings) -> (Q, k) distances, smaller is nearer, inf where there is none
 Search = Callable[[np.ndarray, int, Settings], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Recall over some queries, and its standard error. Where a walk is lost among clusters it finds
+    nothing, so that few queries make the error large."""
+
+    value: float
+    error: float
+
+    @property
+    def safe(self) -> bool:
+        """Whether other queries will reach TARGET as well."""
+        return self.value - _ERRORS * self.error >= TARGET
 
 
 class ExactNeighbours:
@@ -44,49 +58,50 @@ class ExactNeighbours:
         both = np.concatenate([self.distances, distances], axis=1)
         self.distances = np.sort(both, axis=1)[:, : self.distances.shape[1]]
 
-    def recall(self, found: np.ndarray) -> float:
-        """Share of results as near as the true k-th neighbour. (Q, k) -> [0, 1]"""
+    def recall(self, found: np.ndarray) -> Measured:
+        """How many results are as near as the true k-th neighbour. found: (Q, k) distances."""
         last = self.distances[:, -1:]
         scale = np.maximum((self.queries**2).sum(axis=1, keepdims=True), np.abs(last))
-        return float((found <= last + TOLERANCE * scale).mean())
+        shares = (found <= last + TOLERANCE * scale).mean(axis=1)
+        return Measured(float(shares.mean()), float(shares.std() / np.sqrt(len(shares))))
 
 
 def calibrate(
     search: Search, exact: ExactNeighbours, steps: Iterable[Settings]
-) -> tuple[Settings, float | None]:
+) -> tuple[Settings, Measured | None]:
     """The first of `steps` (cheapest first) that reaches TARGET safely, else the best of them.
 
     Returns:
         The settings and their recall; None where there are no queries to measure with.
     """
-    best: tuple[Settings, float] | None = None
+    best: tuple[Settings, Measured] | None = None
     for settings in steps:
         if not len(exact.queries):
             return settings, None
-        value = exact.recall(search(exact.queries, exact.distances.shape[1], settings))
-        if best is None or value > best[1]:
-            best = settings, value
-        if value >= TARGET + _MARGIN:
+        found = exact.recall(search(exact.queries, exact.distances.shape[1], settings))
+        if best is None or found.value > best[1].value:
+            best = settings, found
+        if found.safe:
             break
     assert best is not None, "an index type without settings still has one: the empty one"
     return best
 
 
 def tighten(
-    search: Search, exact: ExactNeighbours, reached: tuple[Settings, float], name: str
-) -> tuple[Settings, float]:
+    search: Search, exact: ExactNeighbours, reached: tuple[Settings, Measured], name: str
+) -> tuple[Settings, Measured]:
     """Lower one setting, by bisection down to its half, as far as TARGET is still reached safely.
 
     reached: settings and their recall, as `calibrate` found them by doubling.
     """
-    best, value = reached
+    best, measured = reached
     low, high = best[name] // 2, best[name]
-    while value >= TARGET + _MARGIN and high - low > max(1, high // _FINE):
+    while measured.safe and high - low > max(1, high // _FINE):
         middle = (low + high) // 2
         settings = {**best, name: middle}
         found = exact.recall(search(exact.queries, exact.distances.shape[1], settings))
-        if found >= TARGET + _MARGIN:
-            best, value, high = settings, found, middle
+        if found.safe:
+            best, measured, high = settings, found, middle
         else:
             low = middle
-    return best, value
+    return best, measured

@@ -95,7 +95,7 @@ class Asked:
         """One query after the other."""
         system, queries = self._opened(threads), np.load(self.vectors / "asked.npy")
         rows = [queries[i : i + 1] for i in range(len(queries))]
-        self._warm(system, queries, int(effort), seconds)
+        self._warm(system, queries, int(effort))
         took, found = [], []
         cpu, start = time.process_time(), time.perf_counter()
         for row in rows:
@@ -119,7 +119,7 @@ class Asked:
     def batch(self, threads: int, effort: float, seconds: float) -> dict:
         """Many queries in one call, as often as there is time for."""
         system, queries = self._opened(threads), np.load(self.vectors / "asked.npy")
-        self._warm(system, queries, int(effort), seconds)
+        self._warm(system, queries, int(effort))
         queries = queries[:BATCH]
         took, spent = [], []
         while not took or sum(took) + took[-1] < seconds:
@@ -134,13 +134,10 @@ class Asked:
             "recall": self._recall("asked", queries, system.rows(found)),
         }
 
-    def _warm(self, system: Any, queries: np.ndarray, effort: int, seconds: float) -> None:
-        """So that a mapped index is in memory."""
-        start = time.perf_counter()
+    def _warm(self, system: Any, queries: np.ndarray, effort: int) -> None:
+        """So that a mapped index is in memory, however slow the disk."""
         for row in range(0, len(queries), 100):
             system.search(queries[row : row + 100], K, effort)
-            if time.perf_counter() - start > seconds:
-                break
 
     def _opened(self, threads: int) -> Any:  # of the class that was named
         system = self.system(self.folder, self.metric, threads)

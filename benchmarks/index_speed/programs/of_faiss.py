@@ -5,7 +5,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-M, CONSTRUCTION = 32, 100
+M, CONSTRUCTION = 24, 200
 
 
 class System:

@@ -1,0 +1,116 @@
+"""Threads, processes and batches by themselves and by hand: writes docs/results/placement.json and .md.
+
+    POLYFUSE_TEST_DATA=FOLDER python -m benchmarks.placement
+
+Prepared items are encoded over and over, in as many processes of as many threads as the table says, all
+at the same time; batches are those of the encoders, times a factor.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+from benchmarks.speed import corpora, models
+from benchmarks.speed.cases import CASES, encoder
+
+NAME = "placement"
+WITHIN = 0.05  # of the best by hand, asked for
+FACTORS = (0.5, 1, 2, 4)  # on the batches
+ROUNDS = 3
+_CASES = {"T1": 1024, "T2": 512, "I1": 128, "A1": 16}  # items per list: shards, a window, few files
+_ENCODE = [sys.executable, "-m", "benchmarks.placement.encode"]
+
+
+def main() -> None:
+    results.main(NAME, __doc__, measure, page, needs="photos/ and text/")
+
+
+def measure(data: Path) -> dict[str, Any]:
+    """Items a second for every case, runtime, division of the cores and factor."""
+    cores = len(os.sched_getaffinity(0))
+    about = results.about(NAME, "torch", "openvino", "transformers") | {"seed": 0, "cores": cores}
+    cache = Path(os.environ.get("POLYFUSE_SPEED_CACHE", "~/.cache/polyfuse/speed")).expanduser()
+    rows = []
+    for name, items in _CASES.items():
+        for runtime in ("torch", "openvino"):
+            setting = _setting(name, items, runtime, cache, data)
+            rates = {}
+            for processes, threads in ((cores, 1), (1, cores)):
+                found = _rates(setting, processes, threads)
+                rates |= {f"{processes} x {threads}, {factor}": found[factor] for factor in FACTORS}
+            rows.append({"case": name, "runtime": runtime, "items": items, "rates": rates})
+            print(rows[-1], flush=True)
+    return about | {"rows": rows, "load": os.getloadavg()[0]}
+
+
+def _setting(name: str, items: int, runtime: str, cache: Path, data: Path) -> dict[str, Any]:
+    case = CASES[name]
+    ((modality, model),) = case.models.items()
+    options = encoder(modality, models.locate(model, cache, data))
+    table = (
+        corpora.write(case.corpus, max(items, case.items), cache / "corpora", data) / "table.csv"
+    )
+    return {
+        "kind": case.kind, "encoder": options, "runtime": runtime, "table": str(table), "items": items,
+    }  # fmt: skip
+
+
+def _rates(setting: Mapping[str, Any], processes: int, threads: int) -> dict[float, float]:
+    """Items a second of all processes together, by factor: the median of rounds that take turns."""
+    told = json.dumps(setting | {"threads": threads})
+    running = [
+        subprocess.Popen(
+            [*_ENCODE, told], cwd=results.ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for _ in range(processes)
+    ]  # fmt: skip
+    found: dict[float, list[float]] = {factor: [] for factor in FACTORS}
+    for _ in range(ROUNDS + 1):  # the first one compiles and warms up
+        for factor, rates in found.items():
+            for process in running:
+                assert process.stdin is not None
+                process.stdin.write(f"{factor}\n")
+                process.stdin.flush()
+            answers = [process.stdout.readline() for process in running if process.stdout]
+            rates.append(sum(map(float, answers)))
+    for process in running:
+        process.communicate()
+    return {factor: sorted(rates[1:])[ROUNDS // 2] for factor, rates in found.items()}
+
+
+# -- the page
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """docs/results/placement.md."""
+    cores = found["cores"]
+    ours = f"{cores} x 1, 1"
+    columns = list(found["rows"][0]["rates"])
+    lines = [
+        "# Processes, threads and batches by themselves and by hand",
+        "",
+        f"Items a second of {cores} cores, in bf16: PROCESSES x THREADS, FACTOR on the batches of the",
+        f"encoders. polyfuse takes {ours} without being asked; aimed at: within {WITHIN:.0%} of the best.",
+        f"Lists of as many prepared items as stand in brackets; medians of {ROUNDS} rounds. Load of the",
+        f"machine at the end: {found['load']:.1f}.",
+        "",
+        f"| case | runtime | {' | '.join(columns)} | ours over the best | |",
+        "| --- | --- |" + " ---: |" * (len(columns) + 1) + " --- |",
+    ]
+    for row in found["rows"]:
+        kept = row["rates"][ours] / max(row["rates"].values())
+        rates = " | ".join(f"{row['rates'][column]:.1f}" for column in columns)
+        verdict = "reached" if kept >= 1 - WITHIN else "missed"
+        title = f"{CASES[row['case']].title} ({row['items']})"
+        lines.append(f"| {title} | {row['runtime']} | {rates} | {kept:.2f} | {verdict} |")
+    return "\n".join([*lines, *results.footer(found, f"benchmarks/{NAME}")]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
