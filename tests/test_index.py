@@ -4,6 +4,7 @@ import gzip
 import json
 import pickle
 
+import faiss
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from pipeline.errors import PolyfuseError, Refused
 from pipeline.index import engine, ladder, manifests, shards
 from pipeline.index.build import verify_index
 from pipeline.index.opening import open_index
+from pipeline.index.recall import ExactNeighbours, K
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 D = 32
@@ -108,6 +110,18 @@ def test_filters_are_never_short_and_lose_no_recall(stored, kind, scan, monkeypa
         assert (ids >= 0).all()
         assert mask[ids].all()
         assert recall(scores, kth_best(vectors, queries, 10, "cosine", mask)) >= 0.99
+
+
+@pytest.mark.parametrize(("lost", "least", "most"), [(0.011, 0, 0.05), (0.002, 0.95, 1)])
+def test_a_setting_is_safe_where_other_queries_reach_the_target(lost, least, most):
+    """Queries that find all or nothing: true recall is 1 - lost, on either side of 0.99."""
+    random = np.random.default_rng(0)
+    exact = ExactNeighbours(np.zeros((2000, 1), np.float32), K, faiss.METRIC_L2)
+    exact.merge(np.zeros((2000, K), np.float32))
+    calibrations = [
+        exact.recall(np.repeat(random.random((2000, 1)) < lost, K, axis=1)).safe for _ in range(400)
+    ]
+    assert least <= np.mean(calibrations) <= most
 
 
 def test_more_results_than_entries_gives_every_entry_once(stored):
