@@ -29,8 +29,11 @@ $(READY): requirements.lock pyproject.toml
 demo: setup  ## write a small corpus, embed and index it, search it by picture, sound and text
 	$(BIN)/python -m jobs.demo $(DEMO)
 
+# Many tests wait, for Ray to start or for a deadline: one more process than cores keeps these busy.
+TESTERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 4 ? cores + 1 : 4)))
+
 test: setup  ## all tests; those on real data need POLYFUSE_TEST_DATA
-	$(BIN)/python -m pytest -n auto --maxprocesses=4 --max-worker-restart=0 --dist loadscope --no-loadscope-reorder $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n $(TESTERS) --max-worker-restart=0 --dist loadscope --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 check: setup audit  ## formatting, lint, types, known vulnerabilities
 	$(BIN)/ruff format --check .

@@ -23,6 +23,7 @@ K = 10
 TARGET = 0.99
 HIGHEST = 4096
 BATCH = 1000
+_WARM = 10.0  # seconds
 TOLERANCE = 1e-5  # of the squared distance: equal distances, rounded
 
 
@@ -135,9 +136,12 @@ class Asked:
         }
 
     def _warm(self, system: Any, queries: np.ndarray, effort: int) -> None:
-        """So that a mapped index is in memory, however slow the disk."""
+        """So that a mapped index is in memory, also from a slow disk."""
+        start = time.perf_counter()
         for row in range(0, len(queries), 100):
             system.search(queries[row : row + 100], K, effort)
+            if time.perf_counter() - start > _WARM:
+                break
 
     def _opened(self, threads: int) -> Any:  # of the class that was named
         system = self.system(self.folder, self.metric, threads)
