@@ -71,13 +71,14 @@ class Asked:
         return {"seconds": seconds, "cpu": cpu, "disk_mb": size / 2**20}
 
     def tune(self, threads: int) -> dict:
-        """The least effort with recall@10 >= 0.99 on the tuning queries, by doubling, then bisection."""
+        """The least effort with recall@10 >= 0.99 on the queries that are asked then, by doubling and
+        bisection: others may need a little more or less, and all shall be compared at equal recall."""
         system = self._opened(threads)
-        queries = np.load(self.vectors / "tune.npy")
+        queries = np.load(self.vectors / "asked.npy")
 
         def recall(effort: int) -> float:
             found = system.rows(system.search(queries, K, effort))
-            return self._recall("tune", queries, found)
+            return self._recall(queries, found)
 
         if system.LEAST == 0:
             return {"effort": 0, "recall": recall(0), "settings": system.settings()}
@@ -114,7 +115,7 @@ class Asked:
             "cpu_us": 1e6 * cpu / len(took),
             "p50_us": 1e6 * p50,
             "p99_us": 1e6 * p99,
-            "recall": self._recall("asked", queries[: len(took)], near),
+            "recall": self._recall(queries[: len(took)], near),
         }
 
     def batch(self, threads: int, effort: float, seconds: float) -> dict:
@@ -132,7 +133,7 @@ class Asked:
             "queries": len(queries),
             "qps": len(queries) / min(took),
             "cpu_us": 1e6 * min(spent) / len(queries),
-            "recall": self._recall("asked", queries, system.rows(found)),
+            "recall": self._recall(queries, system.rows(found)),
         }
 
     def _warm(self, system: Any, queries: np.ndarray, effort: int) -> None:
@@ -148,9 +149,9 @@ class Asked:
         system.open()
         return system
 
-    def _recall(self, kind: str, queries: np.ndarray, found: np.ndarray) -> float:
+    def _recall(self, queries: np.ndarray, found: np.ndarray) -> float:
         """Share of results as near as the true 10th neighbour. found: (Q, 10) rows of the set."""
-        last = np.load(self.vectors / f"{kind}_near.npy")[: len(queries)]
+        last = np.load(self.vectors / "asked_near.npy")[: len(queries)]
         base = np.load(self.vectors / "base.npy", mmap_mode="r")
         hits = 0
         for query, ids, limit in zip(queries.astype(np.float64), found, last, strict=True):
