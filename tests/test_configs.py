@@ -54,6 +54,14 @@ def test_a_word_where_a_section_belongs_is_told_the_keys_of_the_section(changes,
         config.parse({**good, **changes}, Path())
 
 
+def test_yes_is_no_number(tmp_path):
+    encoder = {"name": "hashed-ngrams", "dim": True}
+    wanted = {"modalities": {"title": {"kind": "text", "encoder": encoder}}}
+    content = {"source": {"path": "t.csv", "id": "id"}, "output": "run"} | wanted
+    with pytest.raises(ConfigError, match="encoder.dim: expected a number, got True"):
+        config.parse(content, tmp_path)
+
+
 def test_shards_of_videos_are_small_unless_asked_otherwise():
     """Four thousand videos would be the work of hours, lost with the worker that dies."""
     clips = config.load(CONFIGS / "products.yaml")

@@ -195,8 +195,16 @@ def _check_options(
                 component[key] = str(local)
     values = {key: component[key] for key in own if key in component}
     try:
-        TypeAdapter(options).validate_python({**dict.fromkeys(given, 2), **values})
+        taken: Any = TypeAdapter(options).validate_python({**dict.fromkeys(given, 2), **values})
     except ValidationError as err:
         raise ConfigError(explain(err, dotted)) from err
     except ValueError as err:
         raise ConfigError(f"{dotted}: {err}") from err
+    _refuse_yes_for_one(dotted, values, taken)
+
+
+def _refuse_yes_for_one(dotted: str, values: dict[str, Any], taken: Any) -> None:
+    """pydantic takes true for 1, but the component would be given what is written."""
+    for key, value in values.items():
+        if isinstance(value, bool) and not isinstance(getattr(taken, key), bool):
+            raise ConfigError(f"{dotted}.{key}: expected a number, got {value!r}")
