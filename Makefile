@@ -6,9 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO ?= demo
-# Those that keep their numbers beside the page, and those that write the page alone.
-TABLES := retrieval heads captions noisy_mnist peers avmnist scale commit_cost reliability speed video_decode placement scaling stored_speed index_speed
-BENCHMARKS := $(TABLES) planning fit_memory
+# Those that keep their numbers beside the page, and the others.
+TABLES := retrieval heads captions noisy_mnist peers avmnist scale commit_cost reliability speed video_decode scaling stored_speed index_speed
+BENCHMARKS := $(TABLES) planning fit_memory placement
 # Real data for the tests, where it lies beside the checkout.
 export POLYFUSE_TEST_DATA ?= $(abspath $(wildcard ../shared/data))
 
