@@ -5,13 +5,12 @@ cores that no worker holds, take the rows of a shard in chunks; the worker takes
 them in order, and so writes the bytes that it would have written alone.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import cycle, islice
 from typing import Any
 
 import encoders
-from pipeline import onecore
+from pipeline import begun, onecore
 from pipeline.isolate import InActor
 from pipeline.load import MEDIA
 from pipeline.prepare import Found, Preparer
@@ -67,15 +66,12 @@ class Helpers:
             HelperDied: the rows that were begun are to be prepared otherwise.
         """
         left = iter(rows)
-        begun: deque[Any] = deque()
-        for helper in cycle(self._actors):
-            if chunk := list(islice(left, self._chunk)):
-                begun.append(helper.prepare.remote(chunk))
-            if not begun:
-                return
-            if not chunk or len(begun) >= _BEGUN * len(self._actors):
-                watch.to("decode")
-                yield from _taken(begun.popleft())
+        chunks = iter(lambda: list(islice(left, self._chunk)), [])
+        calls = zip(cycle(self._actors), chunks, strict=False)
+        given = (actor.prepare.remote(chunk) for actor, chunk in calls)
+        for reference in begun.ahead(given, _BEGUN * len(self._actors)):
+            watch.to("decode")
+            yield from _taken(reference)
 
     def close(self) -> None:
         """End them."""

@@ -13,7 +13,6 @@ import socket
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.failures import first_line
+from pipeline import begun
 from pipeline.errors import PolyfuseError
 from pipeline.units import Job, Unit
 from pipeline.work import RayWorker
@@ -261,13 +261,8 @@ def in_order(
     task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=_TRIES)(
         function
     )
-    begun: deque[Any] = deque()
-    for call in calls:
-        begun.append(task.remote(*call))
-        if len(begun) >= ahead:
-            yield result(begun.popleft(), what)
-    while begun:
-        yield result(begun.popleft(), what)
+    for reference in begun.ahead((task.remote(*call) for call in calls), ahead):
+        yield result(reference, what)
 
 
 def result(reference: Any, what: str) -> Any:
