@@ -54,11 +54,12 @@ def test_a_word_where_a_section_belongs_is_told_the_keys_of_the_section(changes,
         config.parse({**good, **changes}, Path())
 
 
-def test_yes_is_no_number(tmp_path):
-    encoder = {"name": "hashed-ngrams", "dim": True}
+@pytest.mark.parametrize("value", [True, "64", 64.0])
+def test_what_only_looks_like_a_number_is_refused(tmp_path, value):
+    encoder = {"name": "hashed-ngrams", "dim": value}
     wanted = {"modalities": {"title": {"kind": "text", "encoder": encoder}}}
     content = {"source": {"path": "t.csv", "id": "id"}, "output": "run"} | wanted
-    with pytest.raises(ConfigError, match="encoder.dim: expected a number, got True"):
+    with pytest.raises(ConfigError, match=f"encoder.dim: expected a number, got {value!r}"):
         config.parse(content, tmp_path)
 
 

@@ -200,11 +200,15 @@ def _check_options(
         raise ConfigError(explain(err, dotted)) from err
     except ValueError as err:
         raise ConfigError(f"{dotted}: {err}") from err
-    _refuse_yes_for_one(dotted, values, taken)
+    _refuse_lookalikes(dotted, values, taken)
 
 
-def _refuse_yes_for_one(dotted: str, values: dict[str, Any], taken: Any) -> None:
-    """pydantic takes true for 1, but the component would be given what is written."""
+def _refuse_lookalikes(dotted: str, values: dict[str, Any], taken: Any) -> None:
+    """pydantic takes true, "64" and 64.0 for whole numbers; the component is given what is written."""
     for key, value in values.items():
-        if isinstance(value, bool) and not isinstance(getattr(taken, key), bool):
-            raise ConfigError(f"{dotted}.{key}: expected a number, got {value!r}")
+        number = getattr(taken, key)
+        numbers = {int: (int,), float: (int, float)}.get(type(number))
+        if numbers and type(value) not in numbers:
+            raise ConfigError(
+                f"{dotted}.{key}: expected a number, got {value!r}; write it as {number!r}"
+            )
