@@ -65,6 +65,8 @@ class Encoder(Protocol):
     `encode` may be given any number of items; None holds the place of an item that failed, and gives
     a zero row. It forms its own fixed-shape batches from the list, so the same list gives the same
     bytes, and a failed neighbour changes nothing.
+
+    A network also has `batch`, a factor on the sizes of its batches, 1 by itself (see `gpu_batch`).
     """
 
     dim: int

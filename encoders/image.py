@@ -111,11 +111,9 @@ class TransformersImage:
                 continue
             filled = [blank if item is None else item for item in items]
             filled += [blank] * (part.rows - len(items))
-            computed.append(
-                (part.start + np.array(kept), self.module(**self.tensors(filled))[kept])
-            )
-        for places, output in computed:
-            vectors[places] = output.cpu().numpy()
+            computed.append((part.start, kept, self.module(**self.tensors(filled))))
+        for start, kept, output in computed:
+            vectors[start + np.array(kept)] = output.cpu().numpy()[kept]
         return vectors
 
 

@@ -108,7 +108,7 @@ class Fast:
         """(3, H, W) uint8 from `geometry` -> (B, 3, H, W) float32, (x * factor - mean) / std."""
         stacked = np.stack([picture.transpose(1, 2, 0) for picture in pictures])
         pixels = to_device(torch.from_numpy(stacked), device).permute(0, 3, 1, 2).float()
-        return pixels.mul_(self._factor.to(device)).add_(self._offset.to(device))
+        return pixels.mul_(to_device(self._factor, device)).add_(to_device(self._offset, device))
 
     def agrees(self, reference: Reference) -> bool:
         """Whether pictures to enlarge and to shrink come out as by the model's own processor."""

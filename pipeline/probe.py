@@ -104,6 +104,7 @@ def measure(
 
     for runtime in openvino.candidates(config.runtime, device):
 
+        @functools.cache  # batches are tried with the one that was compared
         def build(precision: str, runtime: str = runtime) -> Encoder:
             if precision == "fp32":
                 return exact()
