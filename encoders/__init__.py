@@ -122,12 +122,14 @@ def build(
     device: str = "cpu",
     runtime: str = "torch",
     batch: int = 1,
+    shared: bool = False,
 ) -> Encoder:
     """Build the encoder, weights loaded. Once per worker: this may take seconds.
 
     device: torch's name of it; on "meta" no weights are kept, for whom only `prepare` is wanted.
     runtime: torch | openvino, what computes the network of an encoder that is one.
     batch: a factor on the sizes of its batches (see `gpu_batch`).
+    shared: on a CPU, hold the weights of a network once for all processes of this machine that say so.
     """
     target = _target(spec.kind, spec.name)
     options = target.Options(**spec.options)
@@ -140,4 +142,8 @@ def build(
         encoder.module = Compiled(encoder.module, precision)
     if batch != 1:
         encoder.batch = batch
+    if shared and device == "cpu" and ENCODERS[spec.name].network:
+        from encoders.shared_weights import share
+
+        share(encoder.module)
     return encoder

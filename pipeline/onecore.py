@@ -27,6 +27,12 @@ def keep_freed_memory() -> None:
         glibc.mallopt(_TRIM_THRESHOLD, _NEVER)
 
 
+def give_back() -> None:
+    """What is free now goes back to the system: it will not be wanted again, as what loading took."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def single_threaded() -> None:
     """Keep torch, where something has loaded it, to one thread.
 

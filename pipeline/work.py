@@ -146,8 +146,10 @@ class Worker:
                     device=setting.device,
                     runtime=setting.runtime,
                     batch=setting.batch,
+                    shared=True,
                 )
                 onecore.single_threaded()
+                onecore.give_back()
         return {name: self._encoders[key] for name, (key, _, _) in wanted.items()}
 
     def _shelf(self, unit: Unit) -> Shelf:
