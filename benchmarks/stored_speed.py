@@ -68,7 +68,9 @@ def measured():
 FUSED = {
     "polyfuse, `fuse` and `write_part`": """
 import torch
-torch.set_num_threads(1)
+from pipeline import onecore
+onecore.begin()
+onecore.single_threaded()
 import fusion
 from pipeline.fuse import fuse
 from pipeline.store import PartFile, Snapshot, write_part
@@ -167,7 +169,7 @@ def page(results_: Mapping[str, Any]) -> str:
         f"{DIM} numbers a vector, a tenth missing, parts of {SHARD} records. Medians over "
         f"{results_['rounds']} rounds, in turns (ranges in brackets); peak memory is above that of the "
         "imports. polyfuse compares every page with its checksum, and writes checksums, digests and a "
-        "name made of them. Fusing is done part by part, with one thread for the arithmetic, as in a worker.",
+        "name made of them. Fusing is done part by part, in a process set up as a worker is.",
     ]
     for size in results_["sizes"]:
         load = f"{min(size['load']):.1f} to {max(size['load']):.1f}"

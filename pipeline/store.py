@@ -61,7 +61,7 @@ def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile
     and save nothing on embeddings.
     """
     metadata = {**(table.schema.metadata or {}), b"format": str(files.FORMAT).encode()}
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     pq.write_table(
         table.replace_schema_metadata(metadata),
         sink,
@@ -72,7 +72,7 @@ def write_part(run: Path, folder: str, number: int, table: pa.Table) -> PartFile
         write_page_checksum=True,
         store_schema=True,
     )
-    data = sink.getvalue()
+    data = sink.getvalue().to_pybytes()
     digest = hashlib.sha256(data).hexdigest()
     name = f"part-{number:07d}-{digest[:16]}.parquet"
     path = run / folder / name
