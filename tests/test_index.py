@@ -22,6 +22,12 @@ D = 32
 N = 20_000
 
 
+@pytest.fixture(autouse=True)
+def codes_of_short_vectors(monkeypatch):
+    """So that graphs of codes are tried on vectors that are quickly linked."""
+    monkeypatch.setattr(ladder, "_WORTH_CODES", 1)
+
+
 def clustered(count, dim, seed=0):
     """Gaussian clusters: more like embeddings than one Gaussian, and harder for quantisers."""
     rng = np.random.default_rng(seed)
@@ -58,7 +64,8 @@ def recall(scores, kth):
 
 
 CAPS = {
-    "HNSW24": 10**9,
+    "HNSW24_SQ8,RFlat": 10**9,
+    "HNSW24": 7_200_000,
     "HNSW8": 4_400_000,
     "IVF256,Flat": 3_000_000,
     "IVF128,SQ8": 1_000_000,
@@ -90,7 +97,7 @@ def test_every_type_under_its_cap_finds_the_true_neighbours(stored, tmp_path, ki
     assert np.isfinite(vectors[ids]).all(), "an absent record was returned"
 
 
-@pytest.mark.parametrize("kind", ["HNSW24", "IVF256,Flat", "IVF128,SQ8"])
+@pytest.mark.parametrize("kind", ["HNSW24_SQ8,RFlat", "HNSW24", "IVF256,Flat", "IVF128,SQ8"])
 @pytest.mark.parametrize("scan", ["as usual", "only below a share of 5 %"])
 def test_filters_are_never_short_and_lose_no_recall(stored, kind, scan, monkeypatch):
     run, vectors, snapshot = stored
@@ -139,12 +146,43 @@ def test_recall_on_real_pixels(data, tmp_path):
     snapshot = write_run(tmp_path, {"v": vectors[:11_900]})
     index(snapshot, "v", metric="l2")
     opened = open_index(tmp_path, "v")
-    assert opened.manifest.type == "HNSW24"
+    assert opened.manifest.type == "HNSW24_SQ8,RFlat"
     assert opened.manifest.recall["value"] >= 0.99
     assert opened.manifest.recall["queries"] == 595  # a twentieth
     queries = vectors[11_900:]
     scores, _ = opened.engine.search(queries, 10)
     assert recall(scores, kth_best(vectors[:11_900], queries, 10, "l2")) >= 0.98
+
+
+def test_codes_that_tell_neighbours_too_little_are_not_used(tmp_path):
+    """One huge number in each dimension stretches what 8 bits span: all others get the same code."""
+    vectors = clustered(12_000, D)
+    vectors[np.arange(D), np.arange(D)] = 1e5
+    snapshot = write_run(tmp_path, {"v": vectors})
+    index(snapshot, "v", metric="l2")
+    opened = open_index(tmp_path, "v")
+    assert opened.manifest.type == "HNSW24"
+    queries = clustered(12_200, D)[-200:] + 0.05
+    scores, _ = opened.engine.search(queries, 10)
+    assert recall(scores, kth_best(vectors, queries, 10, "l2")) >= 0.97
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_scores_of_a_graph_of_codes_are_those_of_whole_vectors(stored, metric):
+    run, vectors, snapshot = stored
+    index(snapshot, "v", metric=metric)
+    opened = open_index(run, "v")
+    assert opened.manifest.type == "HNSW24_SQ8,RFlat"
+    queries = clustered(50, D) + 0.05
+    scores, ids = opened.engine.search(queries, 10)
+    for query, own, found in zip(queries.astype(float), scores, ids, strict=True):
+        true = vectors[found].astype(float)
+        expected = {
+            "cosine": true @ query / np.linalg.norm(true, axis=1) / np.linalg.norm(query),
+            "ip": true @ query,
+            "l2": -np.linalg.norm(true - query, axis=1),
+        }[metric]
+        np.testing.assert_allclose(own, expected, rtol=1e-4)
 
 
 def test_same_parts_give_the_same_bytes(stored, tmp_path):

@@ -15,6 +15,7 @@ from benchmarks.index_speed.page import page
 from benchmarks.index_speed.systems import PEERS, SYSTEMS, Place, System, place
 
 NAME = "index_speed"
+TARGET = 0.99  # recall@10, at the least
 
 
 def main() -> None:
@@ -53,10 +54,13 @@ def _about() -> dict[str, Any]:
 def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) -> dict[str, Any]:
     threads = len(os.sched_getaffinity(0))
     loads = [os.getloadavg()[0]]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    target = TARGET
     for system in chosen:
         row = {"name": system.name, "build": _built(where, system, threads, given.rebuild)}
-        rows.append(row | where.ask(system, threads, "tune"))
+        rows.append(row | where.ask(system, threads, "tune", target))
+        # Ours comes first, and has found its settings by itself: the others shall find as much.
+        target = max(target, rows[0]["recall"])
         print(rows[-1], flush=True)
     asked: dict[str, list[dict[str, Any]]] = {}
     for _ in range(given.rounds):  # in turns: what else the machine does hits all of them
@@ -77,7 +81,7 @@ def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) 
         "threads": threads,
         "load": loads,
         "rounds": given.rounds,
-        "tuned": "the 5,000 queries that are asked",
+        "tuned": f"recall@10 >= {target:.4f}, as polyfuse has, on the 5,000 queries that are asked",
         "rows": rows,
     }
 

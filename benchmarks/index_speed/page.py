@@ -11,16 +11,15 @@ _SETS = {
     "noisy": "{rows:,} x 384 clustered unit vectors with more noise than embeddings have, cosine",
 }
 _EXPLAINED = """\
-One process per system and measurement, in turns; medians over {rounds} rounds (ranges in brackets). Each
-system's search parameter is the least with recall@10 >= 0.99 on {tuned}, found by
-doubling and bisection; polyfuse takes none: its index has calibrated itself when it was built, on vectors
-of its own. The recall shown is that of the queries that there was time for. single: one query per call, one
-thread, one core. batch: 1,000 in one call, all {threads} cores. Build: from vectors on disk to an index on
-disk, all cores; polyfuse reads the Parquet parts of a run with their checksums, measures recall and writes
-digests. `search` gives records with their metadata, `search_many` and the others ids. The processor time
-is that of all threads: other
-work on the machine disturbs it less than the rates. Load average during the rounds: {load}.
-Measured {date} at commit {commit}."""
+One process per system and measurement, in turns; medians over {rounds} rounds (ranges in brackets).
+polyfuse takes no search parameter: its index has calibrated itself when it was built, on vectors of its
+own, so that others reach 0.99. Each other system's is the least with {tuned},
+found by doubling and bisection. The recall shown is that of the queries that there was time for. single:
+one query per call, one thread, one core. batch: 1,000 in one call, all {threads} cores. Build: from vectors
+on disk to an index on disk, all cores; polyfuse reads the Parquet parts of a run with their checksums,
+measures recall and writes digests. `search` gives records with their metadata, `search_many` and the
+others ids. The processor time is that of all threads: other work on the machine disturbs it less than the
+rates. Load average during the rounds: {load}. Measured {date} at commit {commit}."""
 
 
 def page(results: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Building and auditing a FAISS index over one folder of vectors.
 
 Ids are dense row numbers that stay with their record from one version to the next. Vectors stream in
-part by part; only the index itself holds them all. A thousand are withheld as queries until the
+part by part; only the index itself holds them all. Some are withheld as queries until the
 cheapest search settings with recall@10 >= 0.99 are found, then added. With threads=1 the same parts
 give the same bytes; several threads link an HNSW graph in another order each time.
 """
@@ -9,6 +9,7 @@ give the same bytes; several threads link an HNSW graph in another order each ti
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from pipeline.index.rows import IdBinding, Rows, write_rows
 from pipeline.index.vectors import PartVectors
 from pipeline.store import Part, Snapshot
 
-_QUERIES = (
-    2000  # recall 0.99 is then known to within 0.002 (two standard errors), or 0.004 in clusters
-)
+# Recall 0.99 is then known to within 0.002 (two standard errors), or 0.004 in clusters, and by the
+# queries of a graph, which answers them quickly, to within half of that: the narrower, the less a
+# search looks further than it must.
+_QUERIES, _OF_GRAPH = 2000, 8000
 _SEED = 0
+# What codes are tried on: queries, vectors, candidates per result, and the recall that they must keep.
+_FEW, _MANY, _CANDIDATES, _KEPT = 500, 20_000, 4, 0.999
 # efConstruction. With 100 the same queries take a fifth longer on MNIST's pixels, and among a million
 # clustered vectors a walk gets lost three times as often; building takes half the time.
 _CONSTRUCTION = 200
@@ -140,16 +144,39 @@ class _Build:
     memory: int
 
     def __post_init__(self) -> None:
-        count = len(self.positions)
+        count, dim = len(self.positions), self.source.dim
+        trainable = count - min(_QUERIES, count // 20)
+        fit = partial(ladder.choose, count, dim, self.memory, trainable=trainable)
+        self.rung = fit()
         random = np.random.default_rng(_SEED)
-        held = np.sort(random.choice(self.positions, min(_QUERIES, count // 20), replace=False))
-        self.held = held
-        self.kept = np.setdiff1d(self.positions, held, assume_unique=True)
-        self.rung = ladder.choose(count, self.source.dim, self.memory, trainable=len(self.kept))
-        sample = np.sort(random.choice(self.kept, self.rung.train, replace=False))
+        queries = min(_QUERIES if self.rung.lists else _OF_GRAPH, count // 20)
+        self.held = np.sort(random.choice(self.positions, queries, replace=False))
+        self.kept = np.setdiff1d(self.positions, self.held, assume_unique=True)
+        sample = self._sample(random, self.rung.train)
+        if self.rung.is_coded_graph and not self._codes_suffice(sample):
+            self.rung, sample = fit(coded=False), sample[:0]
         self.index = _empty(self.rung, self.source.dim, self.source.metric)
-        if self.rung.train:
-            self.index.train(self.source.take(sample))
+        if len(sample):
+            self.index.train(sample)
+
+    def _sample(self, random: np.random.Generator, count: int) -> np.ndarray:
+        """(count, D) of the vectors that are added."""
+        return self.source.take(np.sort(random.choice(self.kept, count, replace=False)))
+
+    def _codes_suffice(self, sample: np.ndarray) -> bool:
+        """Whether 8-bit codes tell neighbours from others: they do not where a few large numbers
+        stretch what a code spans."""
+        metric = METRICS[self.source.metric]
+        queries = self.source.take(self.held[:_FEW])
+        exact = recall.ExactNeighbours(queries, recall.K, metric)
+        codes = faiss.index_factory(self.source.dim, "SQ8,RFlat", metric)
+        codes.train(sample)
+        some = sample[:: max(1, len(sample) // _MANY)]
+        exact.add(some)
+        codes.add(some)
+        params = faiss.IndexRefineSearchParameters(k_factor=_CANDIDATES)
+        found, _ = codes.search(queries, recall.K, params=params)
+        return exact.recall(recall.nearer_is_smaller(found, metric)).value >= _KEPT
 
     def fill(self, helpers: shards.Helpers | None) -> None:
         """Add every vector but the queries, measure, add the queries."""
@@ -196,25 +223,29 @@ class _Build:
         settings, found = recall.calibrate(search, exact, _steps(self.rung, search, exact))
         if found is None or not settings:
             return settings, found
-        effort = "nprobe" if self.rung.lists else "efSearch"
-        return recall.tighten(search, exact, (settings, found), effort)
+        return recall.tighten(search, exact, (settings, found), _effort(self.rung))
+
+
+def _effort(rung: ladder.Rung) -> str:
+    """The setting that says how far a search looks."""
+    return "nprobe" if rung.lists else "efSearch"
 
 
 def _steps(
     rung: ladder.Rung, search: recall.Search, exact: recall.ExactNeighbours
 ) -> Iterator[Mapping[str, int]]:
     """Search settings to try, cheapest first."""
-    if rung.factory.startswith("HNSW"):
-        yield from ({"efSearch": 2**power} for power in range(4, 12))
-        return
-    if not rung.lists:
+    if rung.factory == "Flat":
         yield {}
         return
+    name, first, last = _effort(rung), *((0, rung.lists.bit_length()) if rung.lists else (4, 12))
+    efforts = [{name: 2**power} for power in range(first, last)]
     rerank = {}
-    if rung.lossy:  # how many candidates suffice is known from looking into every list
-        everywhere = [{"nprobe": rung.lists, "rerank": factor} for factor in (4, 10, 40)]
-        rerank = {"rerank": recall.calibrate(search, exact, everywhere)[0]["rerank"]}
-    yield from ({"nprobe": 2**power, **rerank} for power in range(rung.lists.bit_length()))
+    if rung.lossy:  # how many candidates suffice is known from looking nearly everywhere
+        factors = (4, 10, 40) if rung.lists else (2, 4, 10)
+        widest = [{**efforts[-1], "rerank": factor} for factor in factors]
+        rerank = {"rerank": recall.calibrate(search, exact, widest)[0]["rerank"]}
+    yield from (effort | rerank for effort in efforts)
 
 
 def _empty(rung: ladder.Rung, dim: int, metric: str) -> Any:
@@ -226,8 +257,9 @@ def _empty(rung: ladder.Rung, dim: int, metric: str) -> Any:
             index.do_polysemous_training = False  # most of the time, for a search we never make
         return index
     inner = faiss.index_factory(dim, rung.factory, METRICS[metric])
-    if isinstance(inner, faiss.IndexHNSW):
-        inner.hnsw.efConstruction = _CONSTRUCTION
+    graph = faiss.downcast_index(inner.base_index) if rung.is_coded_graph else inner
+    if isinstance(graph, faiss.IndexHNSW):
+        graph.hnsw.efConstruction = _CONSTRUCTION
     index = faiss.IndexIDMap(inner)
     index.own_fields = True
     inner.this.disown()

@@ -32,9 +32,10 @@ ReadVectors = Callable[[np.ndarray], np.ndarray]
 
 
 class Engine:
-    """Args: index: IDMap over Flat or HNSW, or an IVF index with ids of its own; settings: efSearch,
-    or nprobe and, where stored vectors are approximations, rerank (candidates per wanted result);
-    read: gives true vectors; next_id: one more than the largest id."""
+    """Args: index: IDMap over Flat, HNSW, or an HNSW of codes beside whole vectors, or an IVF index with
+    ids of its own; settings: efSearch or nprobe and, where codes are compared, rerank (candidates
+    per wanted result, which are then compared by their true vectors); read: gives true vectors;
+    next_id: one more than the largest id."""
 
     def __init__(
         self,
@@ -49,9 +50,11 @@ class Engine:
         self.settings = settings
         self.next_id = next_id
         self._read = read
+        # What is searched by `place`: of an IDMap a position in its storage, of inverted lists an id.
         self._inner = faiss.downcast_index(index.index) if hasattr(index, "id_map") else index
-        self._graph = isinstance(self._inner, faiss.IndexHNSW)
         self._inverted = isinstance(self._inner, faiss.IndexIVF)
+        self._refined = isinstance(self._inner, faiss.IndexRefine)
+        self._graph = self._refined or isinstance(self._inner, faiss.IndexHNSW)
         # What the same widths ask for without a filter: to make it takes longer than to pass it.
         self._unfiltered = lru_cache(maxsize=64)(self._parameters)
 
@@ -95,7 +98,8 @@ class Engine:
         """
         queries = self.prepare(queries)
         total = self.index.ntotal
-        allowed = None if allowed is None else allowed & self.members
+        if allowed is not None:
+            allowed = allowed & self.members if self._inverted else allowed[self.ids]
         matches = total if allowed is None else int(allowed.sum())
         if matches == total:
             allowed = None
@@ -103,18 +107,20 @@ class Engine:
         if not k or not len(queries):
             return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         settings = self.settings if settings is None else settings
-        width = min(matches, k * settings.get("rerank", 1))
+        reread = "rerank" in settings and not self._refined
+        width = min(matches, k * settings["rerank"]) if reread else k
         scan = allowed is not None and (
             matches * self.index.d <= _SCAN_VALUES or matches < _SCAN_SHARE * total
         )
         if scan:
-            distances, ids = self._scan(queries, width, allowed)
+            distances, place = self._scan(queries, width, allowed)
         else:
-            distances, ids = self._walk(queries, width, allowed, settings, total / matches)
-            if ids.min() < 0:  # never a short list: a graph or its lists may miss some
-                short = (ids < 0).any(axis=1)
-                distances[short], ids[short] = self._scan(queries[short], width, allowed)
-        if "rerank" in settings:
+            distances, place = self._walk(queries, width, allowed, settings, total / matches)
+            if place.min() < 0:  # never a short list: a graph or its lists may miss some
+                short = (place < 0).any(axis=1)
+                distances[short], place[short] = self._scan(queries[short], width, allowed)
+        ids = place if self._inverted else self.ids[place]
+        if reread:
             distances = self._true_distances(queries, ids)
         distances, ids = self._ranked(distances, ids)
         return self._scores(distances[:, :k]), ids[:, :k]
@@ -124,7 +130,7 @@ class Engine:
         if self._inverted:
             return self._read(ids)
         place = self._storage_order[np.searchsorted(self.ids, ids, sorter=self._storage_order)]
-        return self._inner.reconstruct_batch(np.ascontiguousarray(place))
+        return self._whole.reconstruct_batch(np.ascontiguousarray(place))
 
     def prepare(self, queries: np.ndarray) -> np.ndarray:
         """(Q, D) of any float type -> what FAISS takes, of unit length for "cosine"."""
@@ -139,6 +145,13 @@ class Engine:
     def _storage_order(self) -> np.ndarray:
         return np.argsort(self.ids)
 
+    @cached_property
+    def _whole(self) -> Any:
+        """The IndexFlat of true vectors, of an index without inverted lists."""
+        if self._refined:
+            return faiss.downcast_index(self._inner.refine_index)
+        return faiss.downcast_index(self._inner.storage) if self._graph else self._inner
+
     def _walk(
         self,
         queries: np.ndarray,
@@ -148,20 +161,23 @@ class Engine:
         dilution: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The index's own search; under a filter it looks as much further as it is diluted."""
-        effort = 0
+        effort, rerank = 0, settings.get("rerank", 1)
         if self._graph:
-            width = math.ceil(max(settings["efSearch"], 2 * k) * dilution)
-            effort = min(width, max(_WIDEST, k))
+            width = math.ceil(max(settings["efSearch"], max(2, rerank) * k) * dilution)
+            effort = min(width, max(_WIDEST, rerank * k))
         elif self._inverted:
             effort = min(math.ceil(settings["nprobe"] * dilution), self._inner.nlist)
         if allowed is None:
-            params = self._unfiltered(effort)
+            params = self._unfiltered(effort, rerank)
         else:
-            params = self._parameters(effort, sel=_bitmap(allowed))
-        return self.index.search(queries, k, params=params)
+            params = self._parameters(effort, rerank, sel=_bitmap(allowed))
+        return self._inner.search(queries, k, params=params)
 
-    def _parameters(self, effort: int, **selector: Any) -> Any:
+    def _parameters(self, effort: int, rerank: int, **selector: Any) -> Any:
         """What FAISS takes with a search. effort: the width of a graph's walk, or how many lists."""
+        if self._refined:
+            walk = faiss.SearchParametersHNSW(efSearch=effort, **selector)
+            return faiss.IndexRefineSearchParameters(k_factor=rerank, base_index_params=walk)
         if self._graph:
             return faiss.SearchParametersHNSW(efSearch=effort, **selector)
         if self._inverted:
@@ -174,10 +190,8 @@ class Engine:
         """Every allowed entry is compared."""
         if self._inverted:
             return self._walk(queries, k, allowed, {"nprobe": self._inner.nlist}, 1)
-        flat = faiss.downcast_index(self._inner.storage) if self._graph else self._inner
-        selector = {} if allowed is None else {"sel": _bitmap(allowed[self.ids])}
-        distances, place = flat.search(queries, k, params=faiss.SearchParameters(**selector))
-        return distances, self.ids[place]
+        selector = {} if allowed is None else {"sel": _bitmap(allowed)}
+        return self._whole.search(queries, k, params=faiss.SearchParameters(**selector))
 
     def _true_distances(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Distances of candidates from their true vectors, read back a chunk at a time."""

@@ -1,8 +1,10 @@
 """Which FAISS index fits: the best rung of a ladder under a memory cap.
 
-Best first: exact scan for few vectors, HNSW graphs while they fit, then inverted lists with whole,
-8-bit and product-quantised vectors. The rungs follow criteo/autofaiss; every rung has the training
-points FAISS asks for by construction, so its warning about too few can't occur.
+Best first: exact scan for few vectors, then HNSW graphs while they fit, then inverted lists with whole,
+8-bit and product-quantised vectors. The best graph compares 8-bit codes on its way, a quarter of
+what whole vectors are to read, and keeps the whole ones beside them for its candidates. The rungs
+follow criteo/autofaiss; every rung has the training points FAISS asks for by construction, so its
+warning about too few can't occur.
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ _POINTS_PER_CENTROID = 39  # FAISS warns below this many training points per cen
 _ENOUGH_PER_CENTROID = 64  # ... and gains little above this many
 _PQ_CENTROIDS = 256
 _PQ_TRAIN = _POINTS_PER_CENTROID * _PQ_CENTROIDS
+_SQ_TRAIN = 100_000  # vectors whose least and greatest numbers an 8-bit code spans
+_WORTH_CODES = 256  # numbers in a vector, below which whole ones are compared as quickly
 _ID = 8
 _LINKS = (
     24,
@@ -27,7 +31,8 @@ class Rung:
     """One index type for n vectors.
 
     factory: the FAISS factory string; bytes: estimated size in memory; train: vectors to train on;
-    lists: inverted lists, 0 where there are none; lossy: whether stored vectors are approximations.
+    lists: inverted lists, 0 where there are none; lossy: whether codes are compared on the way, and
+    candidates once more by their true vectors.
     """
 
     factory: str
@@ -36,18 +41,23 @@ class Rung:
     lists: int = 0
     lossy: bool = False
 
+    @property
+    def is_coded_graph(self) -> bool:
+        """Whether it is a graph of codes: quick, but of some vectors 8 bits tell too little."""
+        return self.lossy and not self.lists
 
-def choose(count: int, dim: int, memory: int, *, trainable: int) -> Rung:
+
+def choose(count: int, dim: int, memory: int, *, trainable: int, coded: bool = True) -> Rung:
     """The best index for `count` vectors of length `dim` within `memory` bytes.
 
-    trainable: how many of the vectors may be trained on.
+    trainable: how many of the vectors may be trained on; coded: also graphs of codes.
 
     Raises:
         PolyfuseError: nothing fits; the message says the least that would.
     """
     rungs = ladder(count, dim, memory, trainable=trainable)
     for rung in rungs:
-        if rung.bytes <= memory:
+        if rung.bytes <= memory and (coded or not rung.is_coded_graph):
             return rung
     least = min(rungs, key=lambda rung: rung.bytes)
     raise PolyfuseError(
@@ -83,6 +93,9 @@ def ladder(count: int, dim: int, memory: int, *, trainable: int) -> list[Rung]:
     if count < _FEW:
         return [flat, *small]
     graphs = [Rung(f"HNSW{m}", count * (4 * dim + _graph_bytes(m))) for m in _LINKS]
+    sample = min(trainable, _SQ_TRAIN)
+    coded = Rung(f"HNSW{_LINKS[0]}_SQ8,RFlat", graphs[0].bytes + count * dim, sample, lossy=True)
+    graphs = [coded, *graphs] if dim >= _WORTH_CODES else graphs
     return [*graphs, inverted("Flat", 4 * dim, 0), *small]
 
 

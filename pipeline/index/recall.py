@@ -51,7 +51,7 @@ class ExactNeighbours:
         if not k or not len(self.queries):
             return
         found, _ = faiss.knn(self.queries, block, k, metric=self.metric)
-        self.merge(-found if self.metric == faiss.METRIC_INNER_PRODUCT else found)
+        self.merge(nearer_is_smaller(found, self.metric))
 
     def merge(self, distances: np.ndarray) -> None:
         """Take the (Q, n) distances of other vectors into account, those that were kept elsewhere."""
@@ -64,6 +64,11 @@ class ExactNeighbours:
         scale = np.maximum((self.queries**2).sum(axis=1, keepdims=True), np.abs(last))
         shares = (found <= last + TOLERANCE * scale).mean(axis=1)
         return Measured(float(shares.mean()), float(shares.std() / np.sqrt(len(shares))))
+
+
+def nearer_is_smaller(distances: np.ndarray, metric: int) -> np.ndarray:
+    """What FAISS found, with inner products negated."""
+    return -distances if metric == faiss.METRIC_INNER_PRODUCT else distances
 
 
 def calibrate(

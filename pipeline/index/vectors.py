@@ -77,7 +77,7 @@ class PartVectors:
 def unit(matrix: np.ndarray) -> np.ndarray:
     """Rows divided by their length, in float64 inside; zero rows stay zero. (..., D) float32"""
     wide = np.asarray(matrix, np.float64)
-    norm = np.linalg.norm(wide, axis=-1, keepdims=True)
+    norm = np.sqrt(np.vecdot(wide, wide))[..., None]
     return (wide / np.where(norm > 0, norm, 1)).astype(np.float32)
 
 

@@ -1,7 +1,7 @@
 """One system in a process of its own; what it finds is printed as JSON.
 
     python ask.py SYSTEM METRIC:SET FOLDER THREADS prepare|build
-    python ask.py SYSTEM METRIC:SET FOLDER THREADS tune
+    python ask.py SYSTEM METRIC:SET FOLDER THREADS tune RECALL
     python ask.py SYSTEM METRIC:SET FOLDER THREADS single|batch EFFORT SECONDS
 
 SYSTEM is module:Class of a file of_<module>.py; it needs numpy and its own library only. An
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 K = 10
-TARGET = 0.99
 HIGHEST = 4096
 BATCH = 1000
 _WARM = 10.0  # seconds
@@ -70,8 +69,8 @@ class Asked:
         size = sum(f.stat().st_size for f in system.files().rglob("*") if f.is_file())
         return {"seconds": seconds, "cpu": cpu, "disk_mb": size / 2**20}
 
-    def tune(self, threads: int) -> dict:
-        """The least effort with recall@10 >= 0.99 on the queries that are asked then, by doubling and
+    def tune(self, threads: int, target: float) -> dict:
+        """The least effort with that recall@10 on the queries that are asked then, by doubling and
         bisection: others may need a little more or less, and all shall be compared at equal recall."""
         system = self._opened(threads)
         queries = np.load(self.vectors / "asked.npy")
@@ -83,11 +82,11 @@ class Asked:
         if system.LEAST == 0:
             return {"effort": 0, "recall": recall(0), "settings": system.settings()}
         low, high = system.LEAST - 1, system.LEAST  # less is an error in some
-        while (value := recall(high)) < TARGET and high < HIGHEST:
+        while (value := recall(high)) < target and high < HIGHEST:
             low, high = high, 2 * high
         while high - low > max(1, high // 32):
             middle = (low + high) // 2
-            if (found := recall(middle)) >= TARGET:
+            if (found := recall(middle)) >= target:
                 high, value = middle, found
             else:
                 low = middle
