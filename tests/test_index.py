@@ -12,8 +12,7 @@ import pytest
 from stored import index, write_run
 
 from pipeline.errors import PolyfuseError, Refused
-from pipeline.index import engine, ladder, manifests, shards
-from pipeline.index.build import verify_index
+from pipeline.index import build, engine, ladder, manifests, shards
 from pipeline.index.opening import open_index
 from pipeline.index.recall import ExactNeighbours, K
 
@@ -154,6 +153,17 @@ def test_recall_on_real_pixels(data, tmp_path):
     assert recall(scores, kth_best(vectors[:11_900], queries, 10, "l2")) >= 0.98
 
 
+@pytest.mark.parametrize(("kind", "queries"), [("HNSW24_SQ8,RFlat", 900), ("IVF256,Flat", 100)])
+def test_a_graph_is_measured_with_more_queries(stored, monkeypatch, kind, queries):
+    run, _, snapshot = stored
+    monkeypatch.setattr(build, "_QUERIES", 100)
+    monkeypatch.setattr(build, "_OF_GRAPH", 900)
+    index(snapshot, "v", memory=CAPS[kind])
+    opened = open_index(run, "v")
+    assert (opened.manifest.type, opened.manifest.recall["queries"]) == (kind, queries)
+    assert len(opened.engine.ids) == N - N // 100, "the queries are there afterwards"
+
+
 def test_codes_that_tell_neighbours_too_little_are_not_used(tmp_path):
     """One huge number in each dimension stretches what 8 bits span: all others get the same code."""
     vectors = clustered(12_000, D)
@@ -229,7 +239,7 @@ def test_records_keep_their_ids_when_others_come_and_go(tmp_path):
     for i in (260, 120):
         _, found = opened.engine.search(vectors[i : i + 1], 1)
         assert next(opened.rows.describe(found[0]))[0] == ids[i]
-    assert verify_index(tmp_path, "v") == []
+    assert build.verify_index(tmp_path, "v") == []
     # Somebody who left and comes back is somebody new: a retired id is never given again.
     index(write_run(tmp_path, {"v": vectors[:300]}, ids=ids, shard=100), "v")
     assert sorted(rows(tmp_path)[record] for record in ids[:100]) == list(range(300, 400))
@@ -271,7 +281,7 @@ def test_a_damaged_file_is_refused_before_it_is_parsed(tmp_path, name, damage):
         path.unlink()
     with pytest.raises(Refused, match=f"{name} is (damaged|missing).*polyfuse index"):
         open_index(tmp_path, "v")
-    assert verify_index(tmp_path, "v") != []
+    assert build.verify_index(tmp_path, "v") != []
     index(write_run(tmp_path, {"v": clustered(300, 8)}), "v")
     open_index(tmp_path, "v")
 
@@ -288,7 +298,7 @@ def test_bytes_changed_behind_size_and_time_are_seen_by_verify(tmp_path):
         file.write(raw)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     open_index(tmp_path, "v")  # the note matches: this is what makes a mapped start instant
-    assert "damaged" in verify_index(tmp_path, "v")[0]
+    assert "damaged" in build.verify_index(tmp_path, "v")[0]
 
 
 def test_too_little_memory_says_how_much_is_needed(stored):
@@ -339,11 +349,9 @@ def test_vectors_come_back_as_stored(stored, kind):
 
 
 def test_parts_that_do_not_pair_up_are_refused(tmp_path):
-    from pipeline.index.build import build_index
-
     snapshot = write_run(tmp_path, {"v": clustered(300, 8)}, shard=100)
     with pytest.raises(PolyfuseError, match="2 parts are not row for row"):
-        build_index(
+        build.build_index(
             "v",
             snapshot.parts("features/v")[:2],
             snapshot.parts("records"),

@@ -145,7 +145,7 @@ class _Build:
 
     def __post_init__(self) -> None:
         count, dim = len(self.positions), self.source.dim
-        trainable = count - min(_QUERIES, count // 20)
+        trainable = count - min(_OF_GRAPH, count // 20)
         fit = partial(ladder.choose, count, dim, self.memory, trainable=trainable)
         self.rung = fit()
         random = np.random.default_rng(_SEED)
