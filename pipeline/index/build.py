@@ -241,10 +241,10 @@ def _steps(
     name, first, last = _effort(rung), *((0, rung.lists.bit_length()) if rung.lists else (4, 12))
     efforts = [{name: 2**power} for power in range(first, last)]
     rerank = {}
-    if rung.lossy:  # how many candidates suffice is known from looking nearly everywhere
-        factors = (4, 10, 40) if rung.lists else (2, 4, 10)
-        widest = [{**efforts[-1], "rerank": factor} for factor in factors]
-        rerank = {"rerank": recall.calibrate(search, exact, widest)[0]["rerank"]}
+    if rung.lossy:  # how many candidates suffice is known from looking into every list, or far
+        far, factors = (rung.lists, (4, 10, 40)) if rung.lists else (512, (2, 4, 10))
+        tried = [{name: far, "rerank": factor} for factor in factors]
+        rerank = {"rerank": recall.calibrate(search, exact, tried)[0]["rerank"]}
     yield from (effort | rerank for effort in efforts)
 
 
