@@ -68,8 +68,8 @@ def token_batches(
     """Group examples of one (padded) length so that rows * length stays within `budget`.
 
     Shortest first, in the order of the list within a length. Every batch of a length has the same
-    number of rows: the largest power of two within the budget, and no more than the list could
-    need, for which `items` counts its items, Nones included (default: len(lengths)).
+    number of rows: as many as the budget allows, and no more than the list could need, for which
+    `items` counts its items, Nones included (default: len(lengths)), up to a power of two.
 
     Raises:
         ValueError: a length or the budget is not positive.
@@ -82,7 +82,7 @@ def token_batches(
         buckets[length].append(example)
     plan = []
     for length, members in sorted(buckets.items()):
-        rows = min(most, 1 << (max(1, budget // length).bit_length() - 1))
+        rows = min(most, max(1, budget // length))
         for start in range(0, len(members), rows):
             plan.append(TokenBatch(tuple(members[start : start + rows]), rows, length))
     return plan

@@ -29,8 +29,8 @@ def test_token_batches_hold_every_example_once_at_its_length(lengths, budget):
     assert sorted(m for part in plan for m in part.members) == list(range(len(lengths)))
     for part in plan:
         assert 1 <= len(part.members) <= part.rows
-        assert part.rows == power_of_two(part.rows)
         assert part.rows == 1 or part.rows * part.length <= budget
+        assert part.rows == power_of_two(len(lengths)) or (part.rows + 1) * part.length > budget
         assert {lengths[member] for member in part.members} == {part.length}
 
 
