@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -99,7 +100,7 @@ def _mapped(tensors: Sequence[Tensor]) -> np.ndarray:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:  # else somebody removed it before it was held
             _held.append(descriptor)
-            return np.memmap(path, np.uint8, mode="c")
+            return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY), np.uint8)
         os.close(descriptor)
 
 
