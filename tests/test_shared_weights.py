@@ -5,11 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import encoders
+from chaos.in_process import without_ray
 from encoders import shared_weights
+from pipeline import Run, config
+from pipeline.run import Options, run
 
 SIZE = 4 * 2048 * 2048  # bytes of the large weight
 PROGRAM = """
@@ -91,6 +96,21 @@ def test_two_processes_hold_one_copy_and_the_file_ends_with_them(temporary):
     shared_weights._folder.cache_clear()
     shared_weights.share(module)
     assert not file.exists()
+
+
+def test_a_run_shares_the_weights_of_its_encoders(data, temporary):
+    model = str(data / "weights" / "hf" / "all-MiniLM-L6-v2")
+    texts = ["a red shoe", "rain on the roof", "the siren of an ambulance"]
+    (temporary / "t.csv").write_text("\n".join(["title", *texts]) + "\n")
+    wanted = {"kind": "text", "encoder": {"name": "transformers", "model": model}}
+    content = {"source": {"path": "t.csv"}, "modalities": {"title": wanted}, "output": "run"}
+    with without_ray():
+        run(config.parse(content, temporary), Options(stages=("extract",)))
+    [file] = temporary.glob("polyfuse-weights-*/*")
+    assert file.stat().st_size > 80_000_000
+    encoder = encoders.build(encoders.EncoderSpec("text", "transformers", {"model": model}))
+    alone = encoder.encode(encoder.prepare(texts))
+    np.testing.assert_allclose(Run(temporary / "run").vectors("title")[1], alone, atol=1e-5)
 
 
 def test_a_file_that_holds_anything_else_is_not_used(temporary):
