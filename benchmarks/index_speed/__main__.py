@@ -59,8 +59,10 @@ def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) 
     for system in chosen:
         row = {"name": system.name, "build": _built(where, system, threads, given.rebuild)}
         rows.append(row | where.ask(system, threads, "tune", target))
-        # Ours comes first, and has found its settings by itself: the others shall find as much.
-        target = max(target, rows[0]["recall"])
+        if (
+            system == SYSTEMS[0]
+        ):  # ours has found its settings by itself: the others shall find as much
+            target = max(target, rows[-1]["recall"])
         print(rows[-1], flush=True)
     asked: dict[str, list[dict[str, Any]]] = {}
     for _ in range(given.rounds):  # in turns: what else the machine does hits all of them
@@ -76,12 +78,13 @@ def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) 
         for way in ("single", "batch"):
             if f"{way} {row['name']}" in asked:
                 row[way] = _summary(asked[f"{way} {row['name']}"])
+    ours = ", as polyfuse has," if target > TARGET else ""
     return {
         "metric": where.metric,
         "threads": threads,
         "load": loads,
         "rounds": given.rounds,
-        "tuned": f"recall@10 >= {target:.4f}, as polyfuse has, on the 5,000 queries that are asked",
+        "tuned": f"recall@10 >= {target:.4f}{ours} on the 5,000 queries that are asked",
         "rows": rows,
     }
 
