@@ -1,14 +1,11 @@
 """A command without Ray: the units of a stage one after the other, in this process."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 from unittest import mock
 
 from pipeline import cluster, few
 from pipeline.index import jobs
-from pipeline.store import Snapshot
 
 
 @contextlib.contextmanager
@@ -21,14 +18,7 @@ def without_ray() -> Iterator[None]:
             (cluster, "gpus", lambda: 0),
             (cluster, "worker_count", lambda *_: 1),
             (cluster, "stream", lambda job, units, *_, **__: few.stream(job, units)),
-            (jobs, "build", _build),
+            (jobs, "build", jobs.build_here),
         ):
             stack.enter_context(mock.patch.object(place, name, stand_in))
         yield
-
-
-def _build(run: Path, wanted: Sequence[jobs.IndexJob], memory: int, _: Any) -> None:
-    snapshot = Snapshot.latest(run)
-    records = snapshot.parts("records")
-    for job in wanted:
-        jobs._build_one(job, snapshot.parts(job.folder), records, run, memory, snapshot, 1)

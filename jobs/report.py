@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.curve import loss_curve
 from jobs.page import page, table
+from jobs.summary import computed
 from pipeline import files, intact
 from pipeline.index import manifests
 from pipeline.models import HISTORY, METRICS
@@ -152,5 +153,5 @@ def _errors(run: Path, status: Status) -> str:
 def _times(summary: "Summary") -> str:
     rows = [(name, f"{seconds:.1f} s") for name, seconds in summary.seconds.items()]
     limits = "".join(f"<p>{escape(sentence)}</p>" for sentence in summary.verdict)
-    done = f"<p>{summary.computed:,} rows computed</p>"
+    done = f"<p>{computed(summary)}</p>"
     return done + limits + table(("stage", "time"), rows)

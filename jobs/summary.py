@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from pipeline.run import Summary
 
 
+def computed(summary: "Summary") -> str:
+    """How many rows the command computed, and how long it took to start."""
+    after = f", the first after {duration(summary.first)}" if summary.first else ""
+    return f"{summary.computed:,} rows computed{after}"
+
+
 def print_summary(summary: "Summary") -> None:
     """Counts, errors by reason, times, and what to do next."""
     out = console()
@@ -27,7 +33,7 @@ def print_summary(summary: "Summary") -> None:
             f"details in {summary.run}/errors; mend them and run: polyfuse retry {summary.run}"
         )
     times = ", ".join(f"{name} {duration(seconds)}" for name, seconds in summary.seconds.items())
-    done = [f"{summary.computed:,} rows computed"] if summary.computed else []
+    done = [computed(summary)] if summary.computed else []
     done += [f"{', '.join(summary.trained)} trained"] if summary.trained else []
     out.print(f"{'; '.join(done)} ({times})" if done else "nothing was left to do")
     for sentence in summary.verdict:

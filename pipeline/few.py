@@ -1,21 +1,40 @@
-"""Light work on few rows, which the command does itself: a pool of workers takes longer to start.
+"""Work on few rows, which the command does itself: a pool of workers takes longer to start.
 
-Reading, splitting, fusing and restoring what is stored. Never the media: decoding one may cost the
-process its life, and a model for them the memory that workers plan with.
+Reading, splitting, fusing and restoring what is stored. Of the media only one small shard, which one
+worker would compute alone, too; they are decoded in a disposable process, because decoding one may
+cost a process its life.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+from pipeline.plan import FIRST_SHARD, growing
+from pipeline.sources.base import Known, Source
 from pipeline.units import Job, Unit
 
 ROWS = 10_000  # a second or two of the slowest fusion, on one thread; a pool takes five to start
 
 
 def suffices(units: Sequence[Unit]) -> bool:
-    """Whether these units are light, and their rows few."""
-    light = all(unit.kind != "extract" for unit in units)
-    return light and sum(unit.shard.rows for unit in units) <= ROWS
+    """Whether these units are light, and their rows few, or they are of one small shard."""
+    heavy = [unit for unit in units if unit.kind == "extract"]
+    one_shard = len({unit.shard.number for unit in heavy}) <= 1
+    small = all(unit.shard.rows <= FIRST_SHARD for unit in heavy)
+    return one_shard and small and sum(unit.shard.rows for unit in units) <= ROWS
+
+
+def has_few(source: Source, sizes: Mapping[str, int]) -> bool:
+    """Whether a source without a plan will be one small shard, or none; reads no more than tells that.
+
+    Args:
+        sizes: of its shards, as `plan.make_plan` takes them.
+    """
+    files = source.files()
+    if len(files) > FIRST_SHARD:
+        return False
+    pieces = source.scan(files, Known(), growing(**sizes))
+    first, second = next(pieces, None), next(pieces, None)
+    return second is None and (first is None or first.rows <= FIRST_SHARD)
 
 
 def stream(job: Job, units: Sequence[Unit]) -> Generator[dict[str, Any], None, None]:
@@ -27,7 +46,7 @@ def stream(job: Job, units: Sequence[Unit]) -> Generator[dict[str, Any], None, N
     from encoders.precision import threads  # torch
     from pipeline.work import Worker
 
-    worker = Worker(job)
+    worker = Worker(job, isolated=True)
     with threads(1):  # as in a worker: the low bits of a product depend on it
         for unit in units:
             yield worker.run(unit)

@@ -152,6 +152,6 @@ def serve(descriptor: int) -> None:
         pipe.send(answer)
 
 
-def decoder(attempt: int, limits: Limits) -> "InActor | Disposable":
-    """The decoder for this try of a shard."""
-    return InActor(limits) if attempt == 1 else Disposable(limits)
+def decoder(limits: Limits, *, isolated: bool) -> "InActor | Disposable":
+    """Here, or in a process of its own."""
+    return Disposable(limits) if isolated else InActor(limits)

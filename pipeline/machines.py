@@ -4,13 +4,14 @@ import contextlib
 import functools
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from pipeline import cluster, files, reach
+from pipeline import cluster, few, files, reach
 from pipeline.config import RunConfig
 from pipeline.describe import source_spec
+from pipeline.units import Job, Unit
 
 _T = TypeVar("_T")
 
@@ -78,6 +79,24 @@ class Machines:
         if cluster.gpus() and not usable:
             self._say("the cluster declares GPUs that torch can't use: computing on CPUs")
         return "cuda" if usable else "cpu"
+
+    def needed_for(self, rows: int) -> bool:
+        """Whether Ray is to do light work on so many rows: on many, or where it is up already."""
+        return self.remote or self.connected or rows > few.ROWS
+
+    def stream(
+        self, job: Job, units: Sequence[Unit], resources: cluster.Resources
+    ) -> Generator[dict[str, Any], None, None]:
+        """The report of each unit as it is done: by this process where that is enough, else through Ray."""
+        if few.suffices(units) and not self.remote and not resources.gpus:
+            return few.stream(job, units)
+        self.connect()
+        self.check_placeable(resources)
+        asked = self._config.workers
+        workers = cluster.worker_count(asked, resources)
+        room = len(units) if self.remote else workers
+        most = max(workers, asked if isinstance(asked, int) else room)
+        return cluster.stream(job, units, resources, workers=workers, most=most)
 
     def check_placeable(self, resources: cluster.Resources) -> None:
         """As `cluster.check_placeable`."""

@@ -5,9 +5,8 @@ holds the lease, publishes snapshots and removes garbage; the workers do the res
 """
 
 import contextlib
-import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from pipeline.progress import Progress, Silent
 from pipeline.saved import SavedRun, Setting, load_saved, refuse_changes
 from pipeline.sources import Source, open_source
 from pipeline.status import Status, read_status
+from pipeline.stopwatch import Times
 from pipeline.store import publish_snapshot
 from pipeline.units import Job, Unit
 from pipeline.verdict import verdict
@@ -58,7 +58,8 @@ class Summary:
     status: Status
     computed: int = 0  # rows computed by this command
     trained: Sequence[str] = ()  # models trained by it
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    first: float | None = None  # seconds until the first rows were done: imports, Ray, weights
     verdict: Sequence[str] = ()  # what limited it, in sentences
 
 
@@ -70,7 +71,7 @@ def run(
     Raises:
         ConfigError, Refused, BudgetExceeded, PolyfuseError: each one line for a person.
     """
-    options, progress = options or Options(), progress or Silent()
+    options, progress, times = options or Options(), progress or Silent(), Times()
     folder = files.at(config.output)
     source = open_source(source_spec(config), folder / "plan")
     if config.source.where:
@@ -79,17 +80,19 @@ def run(
     there = (folder / "config.yaml").exists() and not options.restart
     earlier = load_saved(folder) if there else None
     find = partial(describe, config, earlier.settings if earlier else {}, folder if there else None)
-    begins = not earlier and "extract" in options.stages
     with Machines(options.address, config, progress.say) as machines:
-        # A run that begins here needs Ray for sure, and to find identities imports much: both at once.
-        saved = machines.connect_beside(find) if begins and not machines.remote else find()
+        begins = not earlier and "extract" in options.stages and not machines.remote
+        # A run that begins here needs Ray unless it is small, and to find identities imports much: both
+        # at once.
+        at_once = begins and not few.has_few(source, config.shard_sizes)
+        saved = machines.connect_beside(find) if at_once else find()
         check_memory(config, saved.identities)
         if earlier and not options.update:
             refuse_changes(earlier, saved)
         with Holder(folder) as lease:
             if options.restart:
                 garbage.clear(folder)
-            return _Command(saved, source, lease, machines, options, progress).run()
+            return _Command(saved, source, lease, machines, options, progress, times).run()
 
 
 def retry(folder: Path, options: Options, progress: Progress | None = None) -> Summary:
@@ -112,7 +115,7 @@ def restore(
     source = open_source(source_spec(saved.config), folder / "plan")
     with Holder(folder) as lease:
         machines = Machines(options.address, saved.config, progress.say)
-        command = _Command(saved, source, lease, machines, options, progress)
+        command = _Command(saved, source, lease, machines, options, progress, Times())
         return command.restore(model, record)
 
 
@@ -127,6 +130,7 @@ class _Command:
         machines: Machines,
         options: Options,
         progress: Progress,
+        times: Times,
     ) -> None:
         self.folder = files.at(saved.config.output)
         self.saved = saved
@@ -135,11 +139,11 @@ class _Command:
         self.machines = machines
         self.options = options
         self.progress = progress
+        self.times = times
         self.ledger = Ledger(self.folder)
         self.computed = 0
         self.trained: list[str] = []
         self._untrained: set[str] = set()  # models without training that are there for sure
-        self.seconds: dict[str, float] = defaultdict(float)
 
     def run(self) -> Summary:
         with self.machines:  # its workers end before the lease does
@@ -167,14 +171,8 @@ class _Command:
             self._clean(plan)
         return self._summary()
 
-    @contextlib.contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.seconds[stage] += time.monotonic() - started
-
     def _plan(self) -> Plan:
-        with self._timed("plan"):
+        with self.times.timed("plan"):
             planned = make_plan(
                 self.source,
                 self.folder / "plan",
@@ -207,7 +205,7 @@ class _Command:
         if not machines.only_these_cpus:
             self.machines.connect()
         source = source_spec(config)
-        with self._timed("precision"):
+        with self.times.timed("precision"):
             setting, record = probe.settle(
                 feature, config, source, machines.device, remote=machines.remote
             )
@@ -280,17 +278,18 @@ class _Command:
         fitting = Fitting(
             self.folder, self.saved, self.lease, self.progress, self._place, self.options.again
         )
-        with self._timed(f"fit {model}"):
+        with self.times.timed(f"fit {model}"):
             record, trained = fitting.fit(model, todo.walk(plan, self.ledger))
         self.trained += [model] if trained else []
         self._identify(model, record.identity)
 
     def _summary(self) -> Summary:
-        status, seconds = read_status(self.folder, self.ledger), dict(self.seconds)
+        status, seconds = read_status(self.folder, self.ledger), dict(self.times.seconds)
         if self.machines.connected:
             seconds = {"ray": self.machines.seconds, **seconds}
         limits = verdict(self.saved, status, seconds) if "extract" in seconds else []
-        return Summary(self.folder, status, self.computed, self.trained, seconds, limits)
+        computed, first = self.computed, self.times.first
+        return Summary(self.folder, status, computed, self.trained, seconds, first, limits)
 
     def _place(self) -> tuple[cluster.Resources, str]:
         self.machines.connect()
@@ -345,29 +344,16 @@ class _Command:
         if not units:
             return
         job = Job(self.folder, self.saved, source_spec(self.saved.config), self.lease, fuse)
-        reports = self._reports(job, units, resources)
+        reports = self.machines.stream(job, units, resources)
         self.progress.stage(stage, total, total - sum(unit.shard.rows for unit in units))
-        with self._timed(stage):
+        with self.times.timed(stage):
             for report in reports:
                 self.progress.advance(report["rows"], report["failed"])
                 self.computed += report["rows"]
+                self.times.done()
                 for name, revision in report["markers"]:
                     self.ledger.saw(report["shard"], name, revision)
                 yield report
-
-    def _reports(
-        self, job: Job, units: Sequence[Unit], resources: cluster.Resources
-    ) -> Generator[dict[str, Any], None, None]:
-        """From this process where that is enough, else through Ray."""
-        if few.suffices(units) and not self.machines.remote:
-            return few.stream(job, units)
-        self.machines.connect()
-        self.machines.check_placeable(resources)
-        asked = self.saved.config.workers
-        workers = cluster.worker_count(asked, resources)
-        room = len(units) if self.machines.remote else workers
-        most = max(workers, asked if isinstance(asked, int) else room)
-        return cluster.stream(job, units, resources, workers=workers, most=most)
 
     def _publish(self, plan: Plan) -> None:
         """The next snapshot: a reader sees all of what is done, and nothing else."""
@@ -394,7 +380,11 @@ class _Command:
             )
         index_jobs.drop_unwanted(self.folder, self.saved)
         jobs = index_jobs.stale(self.folder, self.saved)
-        if jobs:
+        if not jobs:
+            return
+        build = index_jobs.build_here
+        if self.machines.needed_for(status.records * len(jobs)):
             self.machines.connect()
-            with self._timed("index"):
-                index_jobs.build(self.folder, jobs, self.saved.config.index.memory, self.progress)
+            build = index_jobs.build
+        with self.times.timed("index"):
+            build(self.folder, jobs, self.saved.config.index.memory, self.progress)

@@ -1,11 +1,37 @@
-"""Where a worker's time goes: it is at one step at a time."""
+"""Where time goes: a worker's, which is at one step at a time, and a command's, by stage."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+
+class Times:
+    """Of one command, which begins now.
+
+    seconds: by stage; first: seconds until the first rows were done, None until then.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.first: float | None = None
+        self._began = time.monotonic()
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """What happens inside is this stage."""
+        started = time.monotonic()
+        yield
+        self.seconds[stage] += time.monotonic() - started
+
+    def done(self) -> None:
+        """Some rows are."""
+        if self.first is None:
+            self.first = time.monotonic() - self._began
 
 
 class Stopwatch:
-    """Adds up seconds by step. Steps are names; going to one ends the one before."""
+    """Adds up a worker's seconds by step. Steps are names; going to one ends the one before."""
 
     def __init__(self, step: str) -> None:
         self.step = step

@@ -39,11 +39,14 @@ _TRACE = "POLYFUSE_TRACEBACK" in os.environ
 class Worker:
     """Runs units one after another, in whatever process.
 
-    helped: how many helpers prepare for it, by modality.
+    helped: how many helpers prepare for it, by modality. isolated: no medium is decoded in this process.
     """
 
-    def __init__(self, job: Job, helped: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, job: Job, helped: Mapping[str, int] | None = None, *, isolated: bool = False
+    ) -> None:
         self.job = job
+        self._isolated = isolated
         self._helped = helped or {}
         self._helpers: dict[str, Helpers] = {}  # of one modality at a time
         self.config = job.saved.config
@@ -112,7 +115,7 @@ class Worker:
         if helpers:
             yield partial(helpers.each, watch=watch)
             return
-        tool = decoder(attempt, self.config.media_limits)
+        tool = decoder(self.config.media_limits, isolated=self._isolated or attempt > 1)
         try:
             yield Preparer(self.source, self.config, modality, built, tool, watch).each
         finally:

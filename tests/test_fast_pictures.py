@@ -260,7 +260,7 @@ def test_records_retries_probes_and_queries_are_decoded_alike(tmp_path, photos):
 
     source = open_source(source_spec(config), tmp_path / "run/plan")
     (shard,) = Plan.open(tmp_path / "run/plan").shards()
-    tool = decoder(2, Limits())
+    tool = decoder(Limits(), isolated=True)
     try:
         rows, built = source.read(shard, ["photo"]), {"photo": network}
         prepare = Preparer(source, config, "photo", built, tool).each

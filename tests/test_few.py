@@ -8,7 +8,7 @@ from corpus import part_bytes, write_corpus
 from chaos.in_process import without_ray
 from pipeline import config as configuration
 from pipeline import few
-from pipeline.plan import Shard
+from pipeline.plan import FIRST_SHARD, Shard
 from pipeline.run import Options, run
 from pipeline.units import Unit
 
@@ -41,12 +41,44 @@ def test_the_command_writes_what_workers_write(extracted, two_cpus, tmp_path, mo
     assert any(name.startswith("fused/") for name in ours[0])
 
 
-def unit(name, rows):
-    return Unit(name, Shard(0, 0, "records.csv", 0, rows, 0, 0, ""), "work")
+@pytest.mark.ray
+def test_of_one_small_shard_too(two_cpus, tmp_path, monkeypatch):
+    def finished(folder):
+        summary = run(configuration.load(write_corpus(folder, records=12)))
+        assert summary.status.indexes == ["concat", "photo", "sound", "title"]
+        indexes = {
+            path.relative_to(folder): path.read_bytes()
+            for path in (folder / "run/index").rglob("*.faiss")
+        }
+        return summary, part_bytes(folder / "run"), indexes
+
+    alone, *ours = finished(tmp_path / "alone")
+    assert "ray" not in alone.seconds
+    monkeypatch.setattr(few, "suffices", lambda _: False)
+    monkeypatch.setattr(few, "ROWS", 0)
+    pool, *theirs = finished(tmp_path / "pool")
+    assert "ray" in pool.seconds
+    assert alone.computed == pool.computed == 3 * 12
+    assert ours == theirs
+    assert len(ours[1]) == 4
+    for summary in (alone, pool):
+        assert 0 < summary.first
+        again = run(configuration.load(summary.run.parent / "run.yaml"))
+        assert (again.computed, again.first) == (0, None)
 
 
-def test_much_work_and_all_decoding_are_for_workers():
+def unit(name, rows, number=0):
+    return Unit(name, Shard(number, 0, "records.csv", 0, rows, 0, 0, ""), "work")
+
+
+def test_much_work_is_for_workers():
     light = [unit(name, 10) for name in ("records", "split", "fuse.a", "restore.a")]
     assert few.suffices(light)
-    assert not few.suffices([*light, unit("extract.photo", 1)])
     assert not few.suffices([*light, unit("fuse.b", few.ROWS)])
+
+
+def test_media_of_more_than_a_small_shard_are_for_workers():
+    small = [unit("extract.photo", FIRST_SHARD), unit("extract.sound", FIRST_SHARD)]
+    assert few.suffices([unit("fuse.a", 10, 1), *small])
+    assert not few.suffices([*small, unit("extract.photo", 1, 1)])
+    assert not few.suffices([unit("extract.photo", FIRST_SHARD + 1)])

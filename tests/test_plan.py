@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import few
 from pipeline.errors import ConfigError, PolyfuseError, Refused
-from pipeline.plan import Plan, Planned, Shard, growing, make_plan
+from pipeline.plan import FIRST_SHARD, Plan, Planned, Shard, growing, make_plan
 from pipeline.sources import Member, SourceSpec, open_source
+from pipeline.units import Unit
 
 
 class Corpus:
@@ -130,6 +132,19 @@ class Folder(Corpus):
 
 KINDS = [Csv, Jsonl, ParquetFiles, Tar, Folder]
 RECORDS = {f"k{n:03}": f"text {n}" for n in range(100)}
+
+
+@pytest.mark.parametrize("count", [1, 9, 31, 33, 100])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("first", [8, FIRST_SHARD])
+def test_that_they_are_few_is_known_before(kind, count, first, tmp_path):
+    corpus = kind(tmp_path / "in")
+    corpus.write(dict(islice(RECORDS.items(), count)))
+    sizes = {"records": 64, "bytes": 10**6, "first": first}
+    known = few.has_few(corpus.source(tmp_path / "plan"), sizes)
+    make_plan(corpus.source(tmp_path / "plan"), tmp_path / "plan", **sizes)
+    shards = list(Plan.open(tmp_path / "plan").shards())
+    assert known == few.suffices([Unit("extract.a", shard, "work") for shard in shards])
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

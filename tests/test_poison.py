@@ -12,7 +12,7 @@ from corpus import part_bytes, write_corpus
 from chaos.notices import Notices
 from pipeline import cluster
 from pipeline import config as configuration
-from pipeline.run import Options, run
+from pipeline.run import Options, Summary, run
 from pipeline.verify import verify
 from pipeline.work import Worker
 
@@ -49,12 +49,18 @@ EXPECTED = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fragile_cluster(tmp_path_factory):
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory):
+    """A folder for PYTHONPATH that makes decoders die of poison."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fragile_cluster(fragile):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", str(fragile), prepend=os.pathsep)
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
@@ -62,15 +68,18 @@ def fragile_cluster(tmp_path_factory):
 
 def finished(folder: Path, *, poisonous: bool) -> Path:
     """A run over 48 records in which four photos are poison, or simply no photos."""
-    path = write_corpus(folder, records=48)
-    for record_id, word in POISON.items():
+    return summary(folder, 48, POISON, poisonous=poisonous).run
+
+
+def summary(folder: Path, records: int, poison: dict[str, bytes], *, poisonous: bool) -> Summary:
+    path = write_corpus(folder, records)
+    for record_id, word in poison.items():
         photo = folder / f"photo-{int(record_id[1:])}.png"
         photo.write_bytes(photo.read_bytes() + word if poisonous else b"no photo")
     settings = yaml.safe_load(path.read_text())
     settings |= {"limits": {"item_timeout": 3}, "workers": 2}
     del settings["modalities"]["sound"]
-    run(configuration.parse(settings, folder), Options(("extract", "fuse")))
-    return folder / "run"
+    return run(configuration.parse(settings, folder), Options(("extract", "fuse")))
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +149,23 @@ def test_a_helper_that_it_kills_costs_no_more(runs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cluster, "stream", stream)
     assert part_bytes(finished(tmp_path, poisonous=True)) == part_bytes(runs[0])
+
+
+def test_a_command_that_does_it_all_itself_lives(fragile, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(
+        str(fragile)
+    )  # this process has started without it, its decoders do with it
+    poison = {"r001": b"CRASH", "r002": b"HEAVY"}
+    ill = summary(tmp_path / "poison", 12, poison, poisonous=True)
+    calm = summary(tmp_path / "calm", 12, poison, poisonous=False)
+    assert "ray" not in {*ill.seconds, *calm.seconds}
+    found = errors(ill.run)
+    assert tuple(found.loc["r001", ["reason", "message", "attempts"]]) == EXPECTED["r001"]
+    assert tuple(found.loc["r002", ["reason", "message", "attempts"]]) == EXPECTED["r038"]
+    others = (errors(summary.run).drop(index=list(poison)) for summary in (ill, calm))
+    pd.testing.assert_frame_equal(*others)
+    parts = [
+        {name: part for name, part in part_bytes(summary.run).items() if "errors/" not in name}
+        for summary in (ill, calm)
+    ]
+    assert parts[0] == parts[1]

@@ -70,6 +70,7 @@ def run():
             "max_error_rate": 1,
             "allow": {"schemes": ["file", "https"], "hosts": ["media.example"]},
             "workers": 1,
+            "shard": {"records": 2},  # too many for the command alone: Ray is to see it all
         }
         (folder / "run.yaml").write_text(yaml.safe_dump(config))
         (folder / "ray").mkdir()

@@ -107,6 +107,17 @@ def build(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> N
         progress.advance(rows)
 
 
+def build_here(run: Path, jobs: list[IndexJob], memory: int, progress: Progress) -> None:
+    """The same in this process and on one thread, for few vectors; raises as `build` does."""
+    snapshot = Snapshot.latest(run)
+    records = snapshot.parts("records")
+    rows = sum(part.rows for part in records)
+    progress.stage("index", rows * len(jobs))
+    for job in jobs:
+        _build_one(job, snapshot.parts(job.folder), records, run, memory, snapshot, threads=1)
+        progress.advance(rows)
+
+
 def _largest_node() -> int:
     import ray
 
