@@ -59,7 +59,17 @@ class Identity:
         return self.settings.get("least_side")
 
 
-class Encoder(Protocol):
+class Preparing(Protocol):
+    """What reading and decoding for an encoder need of it."""
+
+    identity: Identity
+
+    def prepare(self, items: Sequence[Decoded]) -> list[Prepared]:
+        """Decoded items -> model inputs on the CPU. An unusable item raises MediaError."""
+        ...
+
+
+class Encoder(Preparing, Protocol):
     """Raw items of one kind -> vectors. Built once per worker.
 
     `encode` may be given any number of items; None holds the place of an item that failed, and gives
@@ -70,11 +80,6 @@ class Encoder(Protocol):
     """
 
     dim: int
-    identity: Identity
-
-    def prepare(self, items: Sequence[Decoded]) -> list[Prepared]:
-        """Decoded items -> model inputs on the CPU. An unusable item raises MediaError."""
-        ...
 
     def cost(self, item: Prepared) -> int:
         """What batches are planned by: pixels, tokens or examples of this item."""

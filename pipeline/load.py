@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from encoders.base import Encoder
+from encoders.base import Preparing
 from encoders.media.errors import MediaError, Reason
 from pipeline.cells import CONVERT, is_absent
 from pipeline.config import ModalityConfig, RunConfig
@@ -37,7 +37,7 @@ class Loader:
         config: RunConfig,
         modality: str,
         decoder: InActor | Disposable,
-        encoders: Mapping[str, Encoder],
+        encoders: Mapping[str, Preparing],
         watch: Stopwatch | None = None,
     ) -> None:
         self.source = source
@@ -103,7 +103,7 @@ class Loader:
             return error
 
 
-def least_side(encoders: Mapping[str, Encoder]) -> int | None:
+def least_side(encoders: Mapping[str, Preparing]) -> int | None:
     """How small pictures may be decoded for the encoders of one modality, given by stream."""
     seeing = next((encoders[stream] for stream in ("self", "frames") if stream in encoders), None)
     return seeing.identity.least_side if seeing else None

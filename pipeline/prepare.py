@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from encoders.base import Encoder, Prepared
+from encoders.base import Prepared, Preparing
 from encoders.media.errors import MediaError, Reason
 from pipeline.config import RunConfig
 from pipeline.isolate import ENDINGS, Disposable, InActor
@@ -26,7 +26,7 @@ Found = list[Prepared] | Lost  # of one feature: its items (the frames of a vide
 
 
 class Preparer:
-    """encoders: of the modality's features, by name; only their `prepare` is called.
+    """encoders: of the modality's features, by name.
 
     watch: learns what took how long.
     """
@@ -36,7 +36,7 @@ class Preparer:
         source: Source,
         config: RunConfig,
         modality: str,
-        encoders: Mapping[str, Encoder],
+        encoders: Mapping[str, Preparing],
         decoder: InActor | Disposable,
         watch: Stopwatch | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class Preparer:
             for name, (stream, encoder) in self._encoders.items()
         }
 
-    def _prepared(self, encoder: Encoder, items: "list[Any] | MediaError", stage: str) -> Found:
+    def _prepared(self, encoder: Preparing, items: "list[Any] | MediaError", stage: str) -> Found:
         if isinstance(items, MediaError):
             ended = items.reason in ENDINGS
             return Lost(stage, items, self._loader.decoder.attempts if ended else 0)

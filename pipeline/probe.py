@@ -9,12 +9,14 @@ small corpus, nothing is read and nothing is started.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any
 
 import encoders
 from encoders import gpu_batch, openvino, precision
 from encoders.base import Encoder, Prepared
+from encoders.media.types import Waveform
 from pipeline import cluster, files, onecore
 from pipeline.config import Feature, RunConfig
 from pipeline.errors import ConfigError
@@ -27,6 +29,7 @@ from pipeline.sources import SourceSpec, open_source
 
 ROWS = 4096  # records looked at for items: a rare modality must not cost a pass over the corpus
 _FRAMES = 8  # of a video
+SECONDS = 3.0  # of a sound: a longer one is the same network over and over
 
 
 def settle(
@@ -129,13 +132,14 @@ def gather(
 ) -> list[Prepared]:
     """At least PROBES prepared items from the first shards, or as many as the first ROWS rows have.
 
-    All frames of a video count. Items that can't be used are passed over: they become errors when
-    their shard is computed. Decoding is isolated, because no attempt is on record yet.
+    All frames of a video count, and of a sound its middle is an item. Items that can't be used are passed
+    over: they become errors when their shard is computed. Decoding is isolated, because no attempt is
+    on record yet.
     """
     folder = files.at(config.output) / "plan"
     source = open_source(spec, folder)
     tool = Disposable(config.media_limits)
-    prepare = Preparer(source, config, feature.modality, {feature.name: encoder}, tool)
+    prepare = Preparer(source, config, feature.modality, {feature.name: _OfExcerpts(encoder)}, tool)
     columns = columns_read(config, feature.modality)
     rows = chain.from_iterable(source.read(shard, columns) for shard in Plan.open(folder).shards())
     items: list[Prepared] = []
@@ -148,6 +152,26 @@ def gather(
     finally:
         tool.close()
     return items
+
+
+class _OfExcerpts:
+    """`Preparing` for an encoder, of sounds of which none is longer than SECONDS."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.identity = encoder.identity
+        self._encoder = encoder
+
+    def prepare(self, items: Sequence[Any]) -> list[Prepared]:
+        """As `Encoder.prepare`."""
+        return self._encoder.prepare([_excerpt(item) for item in items])
+
+
+def _excerpt(item: Any) -> Any:
+    if not isinstance(item, Waveform):
+        return item
+    length = round(SECONDS * item.rate)
+    start = max(0, len(item.samples) - length) // 2  # many a recording begins with silence
+    return Waveform(item.samples[start : start + length], item.rate)
 
 
 def _on_worker(

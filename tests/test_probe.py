@@ -1,6 +1,7 @@
 """Precision at planning: real items are gathered, the choice is recorded, kept and guarded."""
 
 import dataclasses
+import wave
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from corpus import write_corpus
 import encoders
 from encoders import precision
 from encoders.agreement import least_cosine
+from encoders.media.types import Waveform
 from pipeline import cluster, probe
 from pipeline import config as configuration
 from pipeline.describe import describe, source_spec
@@ -48,6 +50,21 @@ def test_probes_are_the_usable_items_in_order(tmp_path):
 def test_broken_missing_and_absent_media_are_no_probes(tmp_path):
     items, _ = gathered(planned(tmp_path, 24), "photo")
     assert len(items) == sum(i % 12 not in (3, 5, 7) for i in range(24))
+
+
+def test_of_a_sound_the_middle_is_a_probe(tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "SECONDS", 0.25)
+    items, encoder = gathered(planned(tmp_path, 24), "sound")
+    expected = []
+    for path in sorted(tmp_path.glob("sound-*.wav"), key=lambda path: int(path.stem[6:])):
+        with wave.open(str(path)) as file:
+            rate, count = file.getframerate(), file.getnframes()
+            samples = np.frombuffer(file.readframes(count), np.int16) / 32768
+        assert count > rate // 4
+        start = (count - rate // 4) // 2
+        part = samples[start : start + rate // 4].astype(np.float32)
+        expected += encoder.prepare([Waveform(part, rate)])
+    np.testing.assert_array_equal(encoder.encode(items), encoder.encode(expected))
 
 
 def test_filtered_records_are_no_probes(tmp_path):
