@@ -16,6 +16,8 @@ from pipeline.saved import SavedRun
 from pipeline.store import PartFile
 from pipeline.units import RECORDS, SPLIT, Unit, all_units, extract_unit, fuse_unit, restore_unit
 
+_SMALL_FIRST = SHARDS_PER_SIZE // 2  # units
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -92,9 +94,9 @@ def extract_units(standing: Standing, saved: SavedRun, modality: str) -> Iterato
 
 
 def well_ordered(units: Sequence[Unit]) -> list[Unit]:
-    """Some small shards first, so that a wrong setting fails in seconds; then the largest, so that
-    the last ones are small and all workers end together."""
-    first, rest = units[:SHARDS_PER_SIZE], units[SHARDS_PER_SIZE:]
+    """Half of the smallest shards first, so that a wrong setting fails in seconds; then the largest, so
+    that the last ones are small, some of the smallest among them, and all workers end together."""
+    first, rest = units[:_SMALL_FIRST], units[_SMALL_FIRST:]
     return [*first, *sorted(rest, key=lambda unit: -unit.shard.rows)]
 
 
