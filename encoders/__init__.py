@@ -106,6 +106,14 @@ def _target(kind: str, name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def _options(target: Any, spec: EncoderSpec) -> Any:
+    """A configuration is checked when it is read; a spec may also come from a damaged file of a run."""
+    try:
+        return target.Options(**spec.options)
+    except TypeError as err:
+        raise ValueError(f"encoder {spec.name!r} takes no such options: {err}") from err
+
+
 def options_type(kind: str, name: str) -> type:
     """The frozen dataclass that says which options this encoder takes."""
     return _target(kind, name).Options
@@ -128,7 +136,7 @@ def _uncollected() -> Iterator[None]:
 def identify(spec: EncoderSpec) -> Identity:
     """What vectors of this spec are comparable with; reads files, builds no model."""
     target = _target(spec.kind, spec.name)
-    return target.identify(target.Options(**spec.options))
+    return target.identify(_options(target, spec))
 
 
 @_uncollected()
@@ -149,7 +157,7 @@ def build(
     shared: on a CPU, hold the weights of a network once for all processes of this machine that say so.
     """
     target = _target(spec.kind, spec.name)
-    options = target.Options(**spec.options)
+    options = _options(target, spec)
     if runtime == "torch":
         encoder = target(options, precision=precision, device=device)
     else:

@@ -262,6 +262,12 @@ def test_unknown_names_and_kinds_list_the_known():
         encoders.identify(EncoderSpec("image", "vggish"))
 
 
+@pytest.mark.parametrize("do", [encoders.identify, encoders.build])
+def test_options_that_it_does_not_take_are_told(do):
+    with pytest.raises(ValueError, match="'hashed-ngrams' takes no such options: .*colour"):
+        do(EncoderSpec("text", "hashed-ngrams", {"colour": "red"}))
+
+
 @pytest.mark.parametrize("name", [name for name, entry in encoders.ENCODERS.items() if entry.size])
 def test_the_catalogue_states_the_true_size(name):
     entry = encoders.ENCODERS[name]
