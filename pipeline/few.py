@@ -29,10 +29,9 @@ def has_few(source: Source, sizes: Mapping[str, int]) -> bool:
     Args:
         sizes: of its shards, as `plan.make_plan` takes them.
     """
-    files = source.files()
-    if len(files) > FIRST_SHARD:
+    if not source.may_be_few(FIRST_SHARD):
         return False
-    pieces = source.scan(files, Known(), growing(**sizes))
+    pieces = source.scan(source.files(), Known(), growing(**sizes))
     first, second = next(pieces, None), next(pieces, None)
     return second is None and (first is None or first.rows <= FIRST_SHARD)
 

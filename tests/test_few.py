@@ -1,14 +1,16 @@
 """Light work on few rows: who does it changes no byte, and Ray is started only where it is needed."""
 
 import shutil
+from itertools import islice
 
 import pytest
 from corpus import part_bytes, write_corpus
+from kinds import KINDS, RECORDS, Folder
 
 from chaos.in_process import without_ray
 from pipeline import config as configuration
 from pipeline import few
-from pipeline.plan import FIRST_SHARD, Shard
+from pipeline.plan import FIRST_SHARD, Plan, Shard, make_plan
 from pipeline.run import Options, run
 from pipeline.units import Unit
 
@@ -82,3 +84,24 @@ def test_media_of_more_than_a_small_shard_are_for_workers():
     assert few.suffices([unit("fuse.a", 10, 1), *small])
     assert not few.suffices([*small, unit("extract.photo", 1, 1)])
     assert not few.suffices([unit("extract.photo", FIRST_SHARD + 1)])
+
+
+@pytest.mark.parametrize("count", [1, 9, 31, 33, 100])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("first", [8, FIRST_SHARD])
+def test_that_they_are_few_is_known_before(kind, count, first, tmp_path):
+    corpus = kind(tmp_path / "in")
+    corpus.write(dict(islice(RECORDS.items(), count)))
+    sizes = {"records": 64, "bytes": 10**6, "first": first}
+    known = few.has_few(corpus.source(tmp_path / "plan"), sizes)
+    make_plan(corpus.source(tmp_path / "plan"), tmp_path / "plan", **sizes)
+    shards = list(Plan.open(tmp_path / "plan").shards())
+    assert known == few.suffices([Unit("extract.a", shard, "work") for shard in shards])
+
+
+def test_a_large_folder_is_not_walked_to_know_it(tmp_path, monkeypatch):
+    corpus = Folder(tmp_path / "in")
+    corpus.write(RECORDS)
+    source = corpus.source(tmp_path / "plan")
+    monkeypatch.setattr(type(source), "_list", lambda *_: pytest.fail("it was walked"))
+    assert not few.has_few(source, {"records": 64, "bytes": 10**6})

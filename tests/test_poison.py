@@ -152,9 +152,8 @@ def test_a_helper_that_it_kills_costs_no_more(runs, tmp_path, monkeypatch):
 
 
 def test_a_command_that_does_it_all_itself_lives(fragile, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(
-        str(fragile)
-    )  # this process has started without it, its decoders do with it
+    # This process has started without it; its decoders start with it.
+    monkeypatch.syspath_prepend(str(fragile))
     poison = {"r001": b"CRASH", "r002": b"HEAVY"}
     ill = summary(tmp_path / "poison", 12, poison, poisonous=True)
     calm = summary(tmp_path / "calm", 12, poison, poisonous=False)

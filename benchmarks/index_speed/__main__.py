@@ -59,9 +59,8 @@ def _measure(where: Place, chosen: Sequence[System], given: argparse.Namespace) 
     for system in chosen:
         row = {"name": system.name, "build": _built(where, system, threads, given.rebuild)}
         rows.append(row | where.ask(system, threads, "tune", target))
-        if (
-            system == SYSTEMS[0]
-        ):  # ours has found its settings by itself: the others shall find as much
+        if system == SYSTEMS[0]:
+            # Ours has found its settings by itself: the others shall find as much.
             target = max(target, rows[-1]["recall"])
         print(rows[-1], flush=True)
     asked: dict[str, list[dict[str, Any]]] = {}

@@ -143,6 +143,10 @@ class Source(Protocol):
         """The files of the source, in order; empty for a media folder, which has a catalogue."""
         ...
 
+    def may_be_few(self, records: int) -> bool:
+        """Whether it may have no more records than that; told from names alone, and quickly."""
+        ...
+
     def scan(
         self, files: Mapping[str, FileState], known: Known, growing: Iterator[Limit]
     ) -> Iterator[Piece]:

@@ -74,6 +74,26 @@ class MediaFolder:
         """None: the catalogue holds every file's state."""
         return {}
 
+    def may_be_few(self, records: int) -> bool:
+        """As `Source`; a walk sorts and weighs whole folders, this ends with the first names too many."""
+        wanted = self._wanted()
+        stems: set[str] = set()
+        stack = [str(self.root)]
+        while stack:
+            with os.scandir(stack.pop()) as found:
+                for file in found:
+                    if file.name.startswith("."):
+                        continue
+                    if file.is_dir(follow_symlinks=False):
+                        stack.append(file.path)
+                        continue
+                    stem, suffix = os.path.splitext(file.path)
+                    if suffix[1:].lower() in wanted:
+                        stems.add(stem)
+                    if len(stems) > records:
+                        return False
+        return True
+
     def describe(self, shard: Shard) -> str:
         """The first and last record."""
         entries = next(read_catalogues(self.plan_folder, [shard]))
@@ -142,7 +162,7 @@ class MediaFolder:
 
     def _walk(self) -> Iterator[Entry]:
         """The records, sorted by the parts of their paths; one folder's names are in memory."""
-        wanted = frozenset[str]().union(*map(extensions, self.spec.columns))
+        wanted = self._wanted()
         seen: Counter[str] = Counter()
         stack = [iter(self._list("", wanted, seen))]
         while stack:
@@ -156,6 +176,9 @@ class MediaFolder:
         missing = [name for name in self.spec.columns if not extensions(name) & seen.keys()]
         if missing:
             raise nothing_matches(str(self.root), missing, seen)
+
+    def _wanted(self) -> frozenset[str]:
+        return frozenset[str]().union(*map(extensions, self.spec.columns))
 
     def _list(self, prefix: str, wanted: frozenset[str], seen: Counter[str]) -> list[Entry | str]:
         """One folder: its records and, as their prefix, its folders, in order."""

@@ -24,6 +24,10 @@ class Table:
         """Each file's size and modification time."""
         return file_states(self.root, self._names)
 
+    def may_be_few(self, records: int) -> bool:
+        """As `Source`: hardly a file is empty."""
+        return len(self._names) <= records
+
     def scan(
         self, files: Mapping[str, FileState], known: Known, growing: Iterator[Limit]
     ) -> Iterator[Piece]:
