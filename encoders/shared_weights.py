@@ -96,28 +96,29 @@ def _mapped(tensors: Sequence[Tensor]) -> np.ndarray:
     while True:
         if not path.exists():
             _write(path, tensors)
-        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # somebody removed it before it was held
+            continue
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if os.fstat(descriptor).st_nlink:  # else somebody removed it before it was held
+        if os.fstat(descriptor).st_nlink:  # else it was removed after all
             _held.append(descriptor)
             return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY), np.uint8)
         os.close(descriptor)
 
 
 def _write(path: Path, tensors: Sequence[Tensor]) -> None:
+    """Whole, under its name, unless another process was faster: there is one file, never a second."""
     starts = _starts(tensors)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent) as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # nobody holds what is not there yet
-        try:
-            for start, tensor in zip(starts, tensors, strict=False):
-                file.seek(start)
-                file.write(_bytes(tensor))
-            file.truncate(starts[-1])
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        for start, tensor in zip(starts, tensors, strict=False):
+            file.seek(start)
+            file.write(_bytes(tensor))
+        file.truncate(starts[-1])
+        file.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
 
 
 @functools.cache

@@ -23,6 +23,8 @@ from torch import nn
 from encoders import shared_weights
 torch.manual_seed(0)
 module = nn.Linear(2048, 2048)
+print("ready", flush=True)
+sys.stdin.readline()
 print(shared_weights.share(module), module(torch.ones(1, 2048)).sum().item(), flush=True)
 sys.stdin.read()
 """
@@ -79,6 +81,11 @@ def test_two_processes_hold_one_copy_and_the_file_ends_with_them(temporary):
         )
         for _ in range(2)
     ]
+    for process in started:
+        assert process.stdout.readline() == "ready\n"
+    for process in started:  # both at once: there must be one file whoever is faster
+        process.stdin.write("\n")
+        process.stdin.flush()
     said = [process.stdout.readline() for process in started]
     assert said[0] == said[1]
     assert said[0].startswith("True")
