@@ -5,6 +5,7 @@ A new encoder is one module and one line here. The targets are imported only whe
 """
 
 import contextlib
+import dataclasses
 import gc
 import importlib
 from collections.abc import Iterator, Mapping
@@ -111,7 +112,11 @@ def _options(target: Any, spec: EncoderSpec) -> Any:
     try:
         return target.Options(**spec.options)
     except TypeError as err:
-        raise ValueError(f"encoder {spec.name!r} takes no such options: {err}") from err
+        known = ", ".join(field.name for field in dataclasses.fields(target.Options))
+        reason = str(err).partition("() ")[2]  # without the name of the class
+        raise ValueError(
+            f"encoder {spec.name!r}: {reason}; its options: {known or 'none'}"
+        ) from err
 
 
 def options_type(kind: str, name: str) -> type:

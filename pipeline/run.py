@@ -15,7 +15,7 @@ from typing import Any
 from encoders.base import Identity
 from pipeline import cluster, expression, few, files, garbage, models, todo
 from pipeline.budget import Budget
-from pipeline.config import Feature, RunConfig
+from pipeline.config import Feature, RunConfig, parse
 from pipeline.describe import describe, source_spec
 from pipeline.errors import ConfigError, PolyfuseError
 from pipeline.index import jobs as index_jobs
@@ -96,8 +96,17 @@ def run(
 
 
 def retry(folder: Path, options: Options, progress: Progress | None = None) -> Summary:
-    """Replay only the failed (record, modality) pairs of a run, then fuse and index what changed."""
-    return run(load_saved(folder).config, options, progress)
+    """Replay only the failed (record, modality) pairs of a run, then fuse and index what changed.
+
+    Raises:
+        As `run`; PolyfuseError: the folder holds no run, or its configuration is damaged.
+    """
+    stored = load_saved(folder).config.model_dump(exclude_none=True)
+    try:
+        config = parse(stored, folder)  # what it will build is checked as where a run begins
+    except ConfigError as err:
+        raise files.damaged(folder / "config.yaml", str(err), "restore it from a copy") from err
+    return run(config, options, progress)
 
 
 def restore(

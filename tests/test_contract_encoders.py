@@ -264,7 +264,9 @@ def test_unknown_names_and_kinds_list_the_known():
 
 @pytest.mark.parametrize("do", [encoders.identify, encoders.build])
 def test_options_that_it_does_not_take_are_told(do):
-    with pytest.raises(ValueError, match="'hashed-ngrams' takes no such options: .*colour"):
+    with pytest.raises(
+        ValueError, match="^encoder 'hashed-ngrams': got .*'colour'; its options: dim"
+    ):
         do(EncoderSpec("text", "hashed-ngrams", {"colour": "red"}))
 
 

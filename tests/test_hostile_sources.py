@@ -16,7 +16,7 @@ from canaries import Touch
 from chaos.in_process import without_ray
 from pipeline import config as configuration
 from pipeline.errors import ConfigError, PolyfuseError
-from pipeline.run import Options, run
+from pipeline.run import Options, retry, run
 from pipeline.saved import load_saved
 from pipeline.sources import SourceSpec, open_source, parquet
 from pipeline.sources.base import Limit
@@ -201,6 +201,26 @@ def test_a_run_from_a_stranger_is_held_to_the_same_names(tmp_path, place):
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(PolyfuseError, match="expected a name of letters"):
         load_saved(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "told"),
+    [
+        ("modalities.text", {"encoder": {"name": "hashed-ngrams", "dim": "many"}}, "valid integer"),
+        ("models.learned", {"name": "gmu", "training": {"xx": 1}}, "training.xx: unknown key"),
+        ("models.learned", {"name": "gmu", "width": 2}, "width: unknown key"),
+    ],
+)
+def test_a_retry_of_a_damaged_run_says_where_it_is_damaged(tmp_path, place, change, told):
+    (tmp_path / "a.csv").write_text("text\nred shoe\n")
+    finished(tmp_path, "a.csv")
+    path = tmp_path / "run" / "config.yaml"
+    data = yaml.safe_load(path.read_text())
+    part, name = place.split(".")
+    data["config"][part][name] = data["config"][part].get(name, {}) | change
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(PolyfuseError, match=rf"config.yaml is damaged \({place}.*{told}"):
+        retry(tmp_path / "run", Options(retry=True))
 
 
 BOMBS = {
