@@ -61,7 +61,8 @@ def precision_at_5(vectors: np.ndarray, labels: np.ndarray) -> float:
 def _polyfuse(console: Console, *words: object) -> None:
     """Show and run a command of ours."""
     text = [str(word) for word in words]
-    console.print(f"\n[bold]$ polyfuse {shlex.join(text)}[/]")
+    command = f"\n$ polyfuse {shlex.join(text)}"  # in one line, to be copied from the terminal
+    console.print(command, style="bold", markup=False, highlight=False, soft_wrap=True)
     subprocess.run([sys.executable, "-m", "jobs.cli", *text], check=True)
 
 
@@ -102,7 +103,9 @@ def _summary(console: Console, precisions: dict[str, float], folder: Path, run: 
         f"\ncorpus   {folder / 'records.csv'}\nresults  {run}\nreport   {run / 'report.html'}\n\n"
         f"next:    polyfuse status {run}\n"
         f"         polyfuse search {run} --text 'ticking clock' --where 'price < 50'\n"
-        f"         polyfuse export {run} vectors.parquet"
+        f"         polyfuse export {run} vectors.parquet",
+        markup=False,
+        soft_wrap=True,
     )
 
 
