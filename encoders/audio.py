@@ -13,13 +13,14 @@ and `max` over frames; `cls` where there is a class token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from encoders import backbone, checkpoint, pieces, pooling
+from encoders import backbone, batching, checkpoint, pieces, pooling
 from encoders.base import Identity
 from encoders.media.errors import MediaError, Reason
 from encoders.media.types import Waveform
@@ -109,10 +110,11 @@ class TransformersAudio:
         """(B, D) float32; a zero row for None."""
         front = self._plan.front
         budget = 1 if front.raw else self.batch * _ROWS * front.shape[0]
-        return pieces.encode(batch, self.dim, self._run, budget=budget).numpy()
+        plan = partial(batching.token_batches, budget=budget, items=len(batch))
+        return pieces.encode(batch, self.dim, plan, self._run).numpy()
 
-    def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
-        return self.module(**self._inputs(parts, rows, length))
+    def _run(self, members: list[Piece], part: batching.TokenBatch) -> torch.Tensor:
+        return self.module(**self._inputs(members, part.rows, part.length))
 
     def _inputs(self, parts: list[Piece], rows: int, length: int) -> dict[str, torch.Tensor]:
         """The model's inputs in `rows` rows; raw samples padded with zeros to `length`."""

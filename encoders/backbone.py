@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encoders import checkpoint, pooling
+from encoders import checkpoint, packing, pooling
 from encoders.base import Identity
 from encoders.checkpoint import quiet
 from encoders.failures import first_line
@@ -119,7 +119,8 @@ class Backbone(nn.Module):
         the model's own, E rows each; and
         count: (E,) real tokens or frames per row, where rows are padded;
         owner, weight: (E,) which item each row belongs to and how much it counts, to get one
-        vector per item ((owner.max() + 1) of them) instead of one per row.
+        vector per item ((owner.max() + 1) of them) instead of one per row; or
+        segment: (E, T) as `packing.hidden` takes it, to get (E, T, D) hidden states.
     """
 
     def __init__(
@@ -146,9 +147,12 @@ class Backbone(nn.Module):
         count: Tensor | None = None,
         owner: Tensor | None = None,
         weight: Tensor | None = None,
+        segment: Tensor | None = None,
         **inputs: Tensor,
     ) -> Tensor:
         """-> (E, D), or (B, D) with owner and weight; float32 whatever the model's precision."""
+        if segment is not None:
+            return packing.hidden(self.model, segment, **inputs)
         output = _forward(self.model, self.kind, {k: self._cast(v) for k, v in inputs.items()})
         if self.pooling == "pooler":
             vectors = output.pooler_output.flatten(1).float()

@@ -5,6 +5,8 @@ neighbours. So shapes here follow from the length of the whole list and from the
 alone: an item that failed, and whose place is held by None, changes nobody else's vector.
 """
 
+import bisect
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +28,20 @@ class TokenBatch:
     members: tuple[int, ...]
     rows: int
     length: int
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """The examples of each row side by side, computed as `rows` >= len(filled) rows of `length` tokens."""
+
+    filled: tuple[tuple[int, ...], ...]
+    rows: int
+    length: int
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """All examples, row by row."""
+        return tuple(itertools.chain.from_iterable(self.filled))
 
 
 def power_of_two(count: int) -> int:
@@ -86,3 +102,32 @@ def token_batches(
         for start in range(0, len(members), rows):
             plan.append(TokenBatch(tuple(members[start : start + rows]), rows, length))
     return plan
+
+
+def packed_batches(lengths: Sequence[int], rows: int, room: int) -> list[PackedBatch]:
+    """Fill rows of `room` tokens with examples, `rows` of them in a batch: the longest first, each into
+    the row that it fills best (best-fit decreasing). One that is longer than a row (any, without
+    room) is a batch by itself, of its own padded length.
+
+    Raises:
+        ValueError: a length or `rows` is not positive, or `room` is negative.
+    """
+    if min(rows, room + 1, *lengths) < 1:
+        raise ValueError("expected positive lengths and rows, and room of 0 or more")
+    alone: list[PackedBatch] = []
+    filled: list[list[int]] = []
+    spaces: list[tuple[int, int]] = []  # (tokens left, row), sorted
+    for example in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        length = lengths[example]
+        if length > room:
+            alone.append(PackedBatch(((example,),), 1, padded_length(length)))
+            continue
+        best = bisect.bisect_left(spaces, (length, 0))
+        if best == len(spaces):
+            spaces.append((room, len(filled)))
+            filled.append([])
+        space, row = spaces.pop(best)
+        filled[row].append(example)
+        bisect.insort(spaces, (space - length, row))
+    groups = (filled[start : start + rows] for start in range(0, len(filled), rows))
+    return alone + [PackedBatch(tuple(map(tuple, group)), rows, room) for group in groups]

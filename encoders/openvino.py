@@ -1,9 +1,10 @@
 """The network of an encoder computed by OpenVINO instead of torch, on a CPU, where it is installed.
 
-A network is converted when its first batch comes, from its torch module with weights in fp32, and
-compiled for one stream of as many threads as torch then has. What is converted is what torch traced
-for that one batch; so every new shape of a row is tried first, with numbers that depend on no
-record, and a shape for which OpenVINO and torch do not agree is left to torch.
+A network is converted when its first batch comes (the first with inputs of these names), from its
+torch module with weights in fp32, and compiled for one stream of as many threads as torch then has.
+What is converted is what torch traced for that one batch; so every new shape of a row is tried first,
+with numbers that depend on no record, and a shape for which OpenVINO and torch do not agree is left to
+torch.
 """
 
 import importlib.util
@@ -54,15 +55,15 @@ class Compiled(nn.Module):
             raise ValueError(f"runtime openvino computes in {' | '.join(_HINTS)}, not {precision}")
         self.module = module
         self._hint = _HINTS[precision]
-        self._request: Any = None
-        self._traced = 0  # rows
-        self._agrees: dict[tuple[torch.Size, ...], bool] = {}
+        self._requests: dict[tuple[str, ...], Any] = {}  # by the names of inputs
+        self._traced: dict[tuple[str, ...], int] = {}  # rows
+        self._agrees: dict[tuple[tuple[str, torch.Size], ...], bool] = {}
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """As `module`, float32."""
-        if self._request is None:
-            self._request = self._compile(inputs)
-        shapes = tuple(value.shape[1:] for value in inputs.values())
+        if tuple(inputs) not in self._requests:
+            self._requests[tuple(inputs)] = self._compile(inputs)
+        shapes = tuple((name, value.shape[1:]) for name, value in inputs.items())
         if shapes not in self._agrees:
             self._agrees[shapes] = self._compare(inputs)
         return self._compute(inputs) if self._agrees[shapes] else self.module(**inputs)
@@ -72,14 +73,14 @@ class Compiled(nn.Module):
         return self.module.finish(vectors)  # type: ignore[operator]
 
     def _compare(self, inputs: dict[str, Tensor]) -> bool:
-        rows = next(count for count in _ROWS if count != self._traced)
+        rows = next(count for count in _ROWS if count != self._traced[tuple(inputs)])
         sample = {name: _sample(value, rows) for name, value in inputs.items()}
         exact = self.module(**{name: value[:1] for name, value in sample.items()}).float()
         return least_cosine(exact.numpy(), self._compute(sample)[:1].numpy()) >= COSINE
 
     def _compute(self, inputs: dict[str, Tensor]) -> Tensor:
         values = [value.contiguous().numpy() for value in inputs.values()]
-        return torch.from_numpy(self._request.infer(values, share_inputs=True)[0])
+        return torch.from_numpy(self._requests[tuple(inputs)].infer(values, share_inputs=True)[0])
 
     def _compile(self, example: dict[str, Tensor]) -> Any:
         try:
@@ -100,7 +101,7 @@ class Compiled(nn.Module):
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        self._traced = len(next(iter(example.values())))
+        self._traced[tuple(example)] = len(next(iter(example.values())))
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: that is what `_compare` is for
             traced = torch.jit.trace(

@@ -6,6 +6,7 @@ how much of the item each one covers.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ class Piece:
 
 
 Pieces = tuple[Piece, ...]  # one prepared item
+Part = TypeVar("Part", batching.TokenBatch, batching.PackedBatch)
 
 
 def owners(batch: Sequence[Pieces | None]) -> tuple[list[Piece], torch.Tensor, torch.Tensor]:
@@ -50,25 +52,22 @@ def tensors(
 def encode(
     batch: Sequence[Pieces | None],
     dim: int,
-    run: Callable[[list[Piece], int, int], torch.Tensor],
-    *,
-    budget: int,
-    padded: Callable[[int], int] = int,
+    plan: Callable[[Sequence[int]], list[Part]],
+    run: Callable[[list[Piece], Part], torch.Tensor],
 ) -> torch.Tensor:
     """-> (B, dim) float32 means, zero for None.
 
-    `run(pieces, rows, length)` gives one (rows, dim) model batch: its first rows are the pieces,
-    padded to `length`, the others may hold anything. budget: that of `batching.token_batches`;
-    padded: length of a piece -> length that it is computed in.
+    `plan(lengths)` cuts the pieces of these lengths into model batches. `run(members, part)`
+    computes one of them, (E, dim): its first rows are those of its members, the others may hold
+    anything.
     """
     pieces, owner, weight = owners(batch)
     vectors = torch.zeros(len(pieces), dim)
-    lengths = [padded(len(piece.values)) for piece in pieces]
-    plan = batching.token_batches(lengths, budget, items=len(batch))
+    parts = plan([len(piece.values) for piece in pieces])
     computed = []  # on a GPU all of them are on their way before the first is waited for
-    for part in plan:
+    for part in parts:
         members = [pieces[place] for place in part.members]
-        computed.append(run(members, part.rows, part.length)[: len(members)])
-    for part, output in zip(plan, computed, strict=True):
+        computed.append(run(members, part)[: len(members)])
+    for part, output in zip(parts, computed, strict=True):
         vectors[list(part.members)] = output.cpu()
     return pooling.average(vectors, owner, weight, len(batch))

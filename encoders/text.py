@@ -11,7 +11,7 @@ normalised once afterwards: with mean pooling that is the mean over all tokens o
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from encoders import backbone, batching, checkpoint, pieces, pooling
+from encoders import backbone, batching, checkpoint, packing, pieces, pooling
 from encoders.base import Identity
 from encoders.media.errors import MediaError, Reason
 from encoders.pieces import Piece, Pieces
@@ -28,6 +28,10 @@ from encoders.transfer import to_device
 # Per model batch, for short and for long lists: a CPU core is saturated by 512 tokens, and loses a
 # sixth with 256; but each length ends in a batch that is half empty, which only many texts make up.
 TOKENS = {"cpu": (256, 512), "cuda": (4096, 16_384)}
+# Rows of a model batch, and tokens of a row, where texts lie side by side (on a CPU). OpenVINO computes
+# attention over whole rows: shorter ones cost less.
+PACKED = {"torch": (1, 512), "openvino": (2, 256)}
+_FEW = 16  # texts that might not fill one such batch, as queries: each is computed by itself
 _LONGEST = 512  # attention is quadratic: longer inputs only when asked for
 # Their positions start at 2.
 _OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "clap_text_model")
@@ -82,6 +86,9 @@ class TransformersText:
             precision=precision, device=device, normalize=plan.normalize,
         )  # fmt: skip
         self._device = device
+        self._packs = plan.packs and device == "cpu"
+        if self._packs:
+            packing.allow(self.module.model)
 
     @classmethod
     def identify(cls, options: Options) -> Identity:
@@ -126,15 +133,34 @@ class TransformersText:
     @torch.inference_mode()
     def encode(self, batch: Sequence[Pieces | None]) -> np.ndarray:
         """(B, D) float32; a zero row for None."""
-        least, most = TOKENS[torch.device(self._device).type]
-        budget = self.batch * min(most, max(least, batching.power_of_two(len(batch))))
-        vectors = pieces.encode(
-            batch, self.dim, self._run, budget=budget, padded=batching.padded_length
-        )
+        if self._packs:
+            vectors = pieces.encode(batch, self.dim, self._packed(len(batch)), self._run_packed)
+        else:
+            vectors = pieces.encode(batch, self.dim, self._padded(len(batch)), self._run_padded)
         return self.module.finish(vectors).numpy()
 
-    def _run(self, parts: list[Piece], rows: int, length: int) -> torch.Tensor:
-        return self.module(**self._inputs(parts, rows, length))
+    def _packed(self, items: int) -> Callable[[Sequence[int]], list[batching.PackedBatch]]:
+        runtime = "torch" if isinstance(self.module, backbone.Backbone) else "openvino"
+        rows, room = PACKED[runtime] if items >= _FEW else (1, 0)
+        return lambda lengths: batching.packed_batches(lengths, rows, room)
+
+    def _padded(self, items: int) -> Callable[[Sequence[int]], list[batching.TokenBatch]]:
+        least, most = TOKENS[torch.device(self._device).type]
+        budget = self.batch * min(most, max(least, batching.power_of_two(items)))
+        return lambda lengths: batching.token_batches(
+            list(map(batching.padded_length, lengths)), budget, items=items
+        )
+
+    def _run_padded(self, members: list[Piece], part: batching.TokenBatch) -> torch.Tensor:
+        return self.module(**self._inputs(members, part.rows, part.length))
+
+    def _run_packed(self, members: list[Piece], part: batching.PackedBatch) -> torch.Tensor:
+        tokens = [piece.values for piece in members]
+        plan = self._plan
+        inputs, spans = packing.lay_out(tokens, part, padding=plan.padding, first=plan.first)
+        hidden = self.module(**inputs)
+        texts = (hidden[row : row + 1, start:stop] for row, start, stop in spans)
+        return torch.cat([pooling.pool(text, plan.pooling) for text in texts])
 
     def _inputs(self, parts: list[Piece], rows: int, length: int) -> dict[str, torch.Tensor]:
         """(rows, length) ids, attention mask and numbers of real tokens, padded on the right."""
@@ -166,6 +192,8 @@ class _Plan:
     chunked: bool
     normalize: bool
     padded: bool  # always to max_length
+    packs: bool  # texts may lie side by side
+    first: int  # position of a text's first token
 
     @classmethod
     def read(cls, options: "TransformersText.Options") -> "_Plan":
@@ -180,15 +208,20 @@ class _Plan:
         stated = checkpoint.settings(folder, "sentence_bert_config.json").get("max_seq_length")
         steps = str(checkpoint.read_json(folder / "modules.json"))
         normalize = options.normalize
+        how = outline.choose(options.pooling)
+        # A model's own pooled output is made of the first token of a row.
+        packs = packing.fits(config) and how != "pooler"
         return cls(
             folder=folder,
             tokenizer=tokenizer,
             outline=outline,
-            pooling=outline.choose(options.pooling),
+            pooling=how,
             max_length=options.max_length or min(stated or _LONGEST, most),
             chunked=options.long == "chunk",
             normalize="Normalize" in steps if normalize is None else normalize,
             padded=hasattr(config, "text_config"),
+            packs=packs,
+            first=config.pad_token_id + 1 if packs and config.model_type in _OFFSET else 0,
         )
 
     @property

@@ -1,8 +1,16 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.batching import micro_batches, padded_length, power_of_two, token_batches
+from encoders.batching import (
+    micro_batches,
+    packed_batches,
+    padded_length,
+    power_of_two,
+    token_batches,
+)
 
 counts = st.integers(0, 300)
 rows = st.integers(1, 64)
@@ -74,8 +82,30 @@ def test_similar_lengths_share_batches():
     ]
 
 
+@given(lengths, st.integers(1, 4), st.integers(0, 400))
+def test_packed_batches_hold_every_example_once_in_rows_that_are_full(lengths, rows, room):
+    plan = packed_batches(lengths, rows, room)
+    assert sorted(m for part in plan for m in part.members) == list(range(len(lengths)))
+    full = []
+    for part in plan:
+        filled = [sum(lengths[m] for m in row) for row in part.filled]
+        assert 1 <= len(filled) <= part.rows
+        assert max(filled) <= part.length
+        if max(filled) > room:
+            assert len(part.members) == 1
+            assert (part.rows, part.length) == (1, padded_length(lengths[part.members[0]]))
+        else:
+            assert (part.rows, part.length) == (rows, room)
+            full += filled
+    assert all(a + b > room for a, b in itertools.combinations(full, 2))  # no two could be one
+    shared = [part for part in plan if part.length == room and part.rows == rows]
+    assert all(len(part.filled) == rows for part in shared[:-1])
+
+
 def test_senseless_plans_are_refused():
     with pytest.raises(ValueError, match="at least one row per batch, got 0"):
         micro_batches(3, 0)
     with pytest.raises(ValueError, match="positive lengths"):
         token_batches([3, 0], 64)
+    with pytest.raises(ValueError, match="positive lengths and rows"):
+        packed_batches([3, 0], 2, 64)

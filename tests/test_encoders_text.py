@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import encoders
+from encoders import packing
 from encoders.base import EncoderSpec
 from encoders.media.errors import MediaError, Reason
 from encoders.precision import PROBES, passes_gate
@@ -40,14 +41,14 @@ def sentences(count, longest=60, seed=0):
     return [" ".join(rng.choice(WORDS, rng.integers(1, longest))) for _ in range(count)]
 
 
-def save(folder, config):
+def save(folder, config, longest=64):
     """A tiny random model with a word tokenizer of BERT's kind."""
     torch.manual_seed(0)
     transformers.AutoModel.from_config(config).save_pretrained(folder)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (folder / "vocab.txt").write_text("\n".join(vocabulary))
     tokenizer = transformers.BertTokenizerFast(
-        vocab={word: place for place, word in enumerate(vocabulary)}, model_max_length=64
+        vocab={word: place for place, word in enumerate(vocabulary)}, model_max_length=longest
     )
     tokenizer.save_pretrained(folder)
 
@@ -136,7 +137,9 @@ def test_folder_settings_are_taken(encoder):
     )
 
 
-def test_order_and_lost_items_change_no_bit(encoder, questions):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_order_and_lost_items_change_no_bit(minilm, questions, precision):
+    encoder = encoders.build(spec(minilm), precision=precision)
     prepared = encoder.prepare(questions[:40])
     vectors = encoder.encode(prepared)
     order = np.random.default_rng(0).permutation(40)
@@ -163,6 +166,35 @@ def test_poolings_equal_plain_transformers(tiny, pooling):
     vectors = encode(encoders.build(spec(tiny, pooling=pooling)), texts)
     expected = plain(tiny, texts, max_length=64, how=pooling)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+@pytest.mark.parametrize("architecture", packing.ARCHITECTURES)
+def test_texts_side_by_side_equal_plain_transformers(tmp_path, architecture, pooling):
+    config = transformers.AutoConfig.for_model(
+        architecture, vocab_size=40, hidden_size=32, dim=32, embedding_size=16,
+        num_hidden_layers=2, n_layers=2, num_attention_heads=2, n_heads=2, intermediate_size=48,
+        hidden_dim=48, max_position_embeddings=402, pad_token_id=0, initializer_range=0.2,
+    )  # fmt: skip
+    save(tmp_path, config, longest=400)
+    encoder = encoders.build(spec(tmp_path, pooling=pooling))
+    texts = [*sentences(40), *sentences(2, longest=400, seed=3), " ".join(WORDS * 19)]
+    np.testing.assert_allclose(
+        encode(encoder, texts), plain(tmp_path, texts, 400, pooling), atol=2e-5
+    )
+
+
+def test_hardly_anything_is_computed_for_padding(encoder, questions):
+    computed = []
+    hook = encoder.module.model.register_forward_pre_hook(
+        lambda module, arguments, named: computed.append(named["input_ids"].numel()),
+        with_kwargs=True,
+    )
+    prepared = encoder.prepare(questions)
+    encoder.encode(prepared)
+    hook.remove()
+    real = sum(encoder.cost(item) for item in prepared)
+    assert real <= sum(computed) < 1.02 * real + 512  # the last batch may be half empty
 
 
 def test_normalize_is_off_without_sentence_transformers_settings(tiny):

@@ -1,6 +1,8 @@
 """OpenVINO beside torch: when it is taken, when it is not, and what guards it. That its vectors are
 those of torch, for every encoder, is in test_contract_encoders."""
 
+import importlib
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +22,8 @@ from pipeline.errors import ConfigError, Refused
 from pipeline.run import Options, run
 from pipeline.saved import Setting, load_saved
 
+WORDS = "the a cat dog sat on mat saw red blue house tree and then it was very small big".split()
+
 
 class Turning(torch.nn.Module):
     """Its output turns with the length of its rows, which a trace takes for a constant."""
@@ -35,7 +39,7 @@ def test_a_shape_that_the_trace_gets_wrong_is_left_to_torch():
     for rows, width in ((4, 8), (2, 16), (1, 8), (4, 24)):
         values = torch.rand(rows, width, generator=random)
         torch.testing.assert_close(compiled(values=values), module(values), rtol=1e-5, atol=1e-5)
-    trusted = {shapes[0][0]: agrees for shapes, agrees in compiled._agrees.items()}
+    trusted = {shapes[0][1][0]: agrees for shapes, agrees in compiled._agrees.items()}
     assert trusted == {8: True, 16: False, 24: False}
 
 
@@ -64,8 +68,21 @@ def test_inputs_are_known_by_their_names():
     assert torch.equal(Compiled(Two(), "fp32")(first=3 * one, second=one), one)
 
 
+class Either(torch.nn.Module):
+    def forward(self, first: torch.Tensor, second=None, third=None) -> torch.Tensor:
+        return first - second if third is None else first + third
+
+
+def test_inputs_of_other_names_are_another_network():
+    compiled, one = Compiled(Either(), "fp32"), torch.ones(2, 4)
+    for _ in range(2):
+        assert torch.equal(compiled(first=one, second=one), torch.zeros(2, 4))
+        assert torch.equal(compiled(first=one, third=one), torch.full((2, 4), 2.0))
+
+
 def test_its_use_is_reported_to_nobody(monkeypatch):
     """OpenVINO's own way to convert a network does, unless the user has refused."""
+    importlib.import_module("openvino")  # asks for it too, before there is anything to report
     begun = []
     monkeypatch.setattr("openvino_telemetry.main.Telemetry.init", lambda *_: begun.append(1))
     Compiled(Two(), "fp32")(first=torch.ones(1, 4), second=torch.ones(1, 4))
@@ -83,6 +100,18 @@ def test_what_it_can_t_compute_is_said_before_any_work(monkeypatch):
 def asked(tmp_path, small_bert, *overrides):
     config = configuration.load(write_corpus(tmp_path / "c", 5), [*small_bert, *overrides])
     return config.features("title")[0], config, source_spec(config)
+
+
+def test_texts_side_by_side_do_not_see_each_other(small_bert, tmp_path):
+    """By a trace they are told apart by a mask, which has to hold for rows of any length."""
+    spec = asked(tmp_path, small_bert)[0].encoder
+    by_torch, by_openvino = (encoders.build(spec, runtime=name) for name in ("torch", "openvino"))
+    random = np.random.default_rng(0)
+    counts = [3, 300, 40, 1, 270, *random.integers(1, 250, 60)]
+    prepared = by_torch.prepare([" ".join(random.choice(WORDS, count)) for count in counts])
+    alone = np.concatenate([by_torch.encode([item]) for item in prepared])
+    for some in (slice(0, 6), slice(None)):  # few are computed one by one
+        np.testing.assert_allclose(by_openvino.encode(prepared[some]), alone[some], atol=1e-5)
 
 
 def test_asked_for_and_impossible_is_a_sentence(small_bert, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from encoders.media.limits import Limits
 from pipeline.onecore import keep_freed_memory
 
 _SECONDS = 2.0
-_OWN = (image.ROWS["cpu"], text.TOKENS["cpu"], windows.BATCH)
+_OWN = (image.ROWS["cpu"], dict(text.PACKED), windows.BATCH)
 
 
 def main() -> None:
@@ -39,9 +39,11 @@ def main() -> None:
 
 def _batches(factor: float) -> None:
     """What the encoders take by themselves on a CPU, times a factor; smaller ones have no setting."""
-    rows, tokens, examples = _OWN
+    rows, packed, examples = _OWN
     image.ROWS["cpu"] = int(rows * factor)
-    text.TOKENS["cpu"] = (int(tokens[0] * factor), int(tokens[1] * factor))
+    for runtime, (texts, room) in packed.items():
+        whole = texts * factor >= 1
+        text.PACKED[runtime] = (int(texts * factor), room) if whole else (1, int(room * factor))
     windows.BATCH = int(examples * factor)
 
 
