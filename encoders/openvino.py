@@ -76,11 +76,9 @@ class Compiled(nn.Module):
         rows = next(count for count in _ROWS if count != self._traced[tuple(inputs)])
         sample = {name: _sample(value, rows) for name, value in inputs.items()}
         exact = self.module(**{name: value[:1] for name, value in sample.items()}).float()
-        vectors = (
-            exact.flatten(0, -2),
-            self._compute(sample)[:1].flatten(0, -2),
-        )  # of a row, or its tokens
-        return least_cosine(*(found.numpy() for found in vectors)) >= COSINE
+        found = self._compute(sample)[:1]
+        # One vector a row, or one a token.
+        return least_cosine(exact.flatten(0, -2).numpy(), found.flatten(0, -2).numpy()) >= COSINE
 
     def _compute(self, inputs: dict[str, Tensor]) -> Tensor:
         values = [value.contiguous().numpy() for value in inputs.values()]

@@ -41,15 +41,14 @@ def allow(model: Any) -> None:
 
 def lay_out(
     texts: Iterable[np.ndarray], part: PackedBatch, *, padding: int, first: int
-) -> tuple[dict[str, Tensor], list[Span]]:
-    """The inputs of `hidden` for one batch, and where each text lies.
+) -> dict[str, Tensor]:
+    """The inputs of `hidden` for one batch.
 
     texts: their token ids, in the order of part.members; padding: the id that fills a row up; first:
     the position of a text's first token.
     """
     ids = np.full((part.rows, part.length), padding, np.int64)
     places, segment = np.full_like(ids, first), np.full_like(ids, -1)
-    spans: list[Span] = []
     left = iter(texts)
     for row, examples in enumerate(part.filled):
         stop = 0
@@ -59,9 +58,8 @@ def lay_out(
             ids[row, start:stop] = tokens
             places[row, start:stop] += np.arange(len(tokens))
             segment[row, start:stop] = number
-            spans.append((row, start, stop))
     inputs = {"input_ids": ids, "position_ids": places, "segment": segment}
-    return {name: torch.from_numpy(value) for name, value in inputs.items()}, spans
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}
 
 
 def hidden(model: nn.Module, segment: Tensor, **inputs: Tensor) -> Tensor:
@@ -73,10 +71,11 @@ def hidden(model: nn.Module, segment: Tensor, **inputs: Tensor) -> Tensor:
         same = segment[:, None, :, None] == segment[:, None, None, :]  # (R, 1, T, T)
         mask = torch.where(same, 0.0, torch.finfo(torch.float32).min)
         return model(**inputs, attention_mask=mask).last_hidden_state.float()
-    return model(**inputs, segments=_spans(segment)).last_hidden_state.float()
+    return model(**inputs, segments=spans(segment)).last_hidden_state.float()
 
 
-def _spans(segment: Tensor) -> list[Span]:
+def spans(segment: Tensor) -> list[Span]:
+    """Where each text lies, in the order of part.members."""
     found = []
     for row, numbers in enumerate(segment.numpy()):
         edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]

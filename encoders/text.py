@@ -157,8 +157,9 @@ class TransformersText:
     def _run_packed(self, members: list[Piece], part: batching.PackedBatch) -> torch.Tensor:
         tokens = [piece.values for piece in members]
         plan = self._plan
-        inputs, spans = packing.lay_out(tokens, part, padding=plan.padding, first=plan.first)
+        inputs = packing.lay_out(tokens, part, padding=plan.padding, first=plan.first)
         hidden = self.module(**inputs)
+        spans = packing.spans(inputs["segment"])
         texts = (hidden[row : row + 1, start:stop] for row, start, stop in spans)
         return torch.cat([pooling.pool(text, plan.pooling) for text in texts])
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from corpus import write_corpus
+from test_encoders_text import WORDS
 from test_probe import AMX, planned
 
 import encoders
@@ -21,8 +22,6 @@ from pipeline.describe import describe, source_spec
 from pipeline.errors import ConfigError, Refused
 from pipeline.run import Options, run
 from pipeline.saved import Setting, load_saved
-
-WORDS = "the a cat dog sat on mat saw red blue house tree and then it was very small big".split()
 
 
 class Turning(torch.nn.Module):
