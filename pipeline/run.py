@@ -103,7 +103,8 @@ def retry(folder: Path, options: Options, progress: Progress | None = None) -> S
     """
     stored = load_saved(folder).config.model_dump(exclude_none=True)
     try:
-        config = parse(stored, folder)  # what it will build is checked as where a run begins
+        # What it will build is checked as where a run begins; stored paths are absolute.
+        config = parse(stored, Path("/"))
     except ConfigError as err:
         raise files.damaged(folder / "config.yaml", str(err), "restore it from a copy") from err
     return run(config, options, progress)

@@ -117,6 +117,7 @@ def test_the_commands_take_the_address_of_a_store(tmp_path, store):
     polyfuse("run", str(config), "--set", f"output={WHERE}")
     found = json.loads(polyfuse("search", WHERE, "--text", "thing 3", "--json"))
     assert len(found) == 10
+    polyfuse("retry", WHERE)
     command(config, tmp_path / "run")
     assert parts(files.at(WHERE)) == part_bytes(tmp_path / "run")
 
