@@ -9,6 +9,7 @@ torch.
 
 import importlib.util
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,6 +37,14 @@ def candidates(asked: str, device: str) -> tuple[str, ...]:
     return ("openvino", "torch") if device == "cpu" and installed() else ("torch",)
 
 
+@dataclass(frozen=True)
+class _Network:
+    """request: what computes it; rows: of the batch that it was traced with."""
+
+    request: Any
+    rows: int
+
+
 class Compiled(nn.Module):
     """Takes and gives what `module` does.
 
@@ -55,14 +64,13 @@ class Compiled(nn.Module):
             raise ValueError(f"runtime openvino computes in {' | '.join(_HINTS)}, not {precision}")
         self.module = module
         self._hint = _HINTS[precision]
-        self._requests: dict[tuple[str, ...], Any] = {}  # by the names of inputs
-        self._traced: dict[tuple[str, ...], int] = {}  # rows
+        self._networks: dict[tuple[str, ...], _Network] = {}  # by the names of inputs
         self._agrees: dict[tuple[tuple[str, torch.Size], ...], bool] = {}
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """As `module`, float32."""
-        if tuple(inputs) not in self._requests:
-            self._requests[tuple(inputs)] = self._compile(inputs)
+        if tuple(inputs) not in self._networks:
+            self._networks[tuple(inputs)] = self._compile(inputs)
         shapes = tuple((name, value.shape[1:]) for name, value in inputs.items())
         if shapes not in self._agrees:
             self._agrees[shapes] = self._compare(inputs)
@@ -73,7 +81,7 @@ class Compiled(nn.Module):
         return self.module.finish(vectors)  # type: ignore[operator]
 
     def _compare(self, inputs: dict[str, Tensor]) -> bool:
-        rows = next(count for count in _ROWS if count != self._traced[tuple(inputs)])
+        rows = next(count for count in _ROWS if count != self._networks[tuple(inputs)].rows)
         sample = {name: _sample(value, rows) for name, value in inputs.items()}
         exact = self.module(**{name: value[:1] for name, value in sample.items()}).float()
         found = self._compute(sample)[:1]
@@ -82,9 +90,10 @@ class Compiled(nn.Module):
 
     def _compute(self, inputs: dict[str, Tensor]) -> Tensor:
         values = [value.contiguous().numpy() for value in inputs.values()]
-        return torch.from_numpy(self._requests[tuple(inputs)].infer(values, share_inputs=True)[0])
+        request = self._networks[tuple(inputs)].request
+        return torch.from_numpy(request.infer(values, share_inputs=True)[0])
 
-    def _compile(self, example: dict[str, Tensor]) -> Any:
+    def _compile(self, example: dict[str, Tensor]) -> _Network:
         try:
             network = self._convert(example)
         except Exception as err:  # of many types, torch's and OpenVINO's
@@ -97,13 +106,13 @@ class Compiled(nn.Module):
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # each worker would take the same cores
         }
-        return Core().compile_model(network, "CPU", settings).create_infer_request()
+        request = Core().compile_model(network, "CPU", settings).create_infer_request()
+        return _Network(request, rows=len(next(iter(example.values()))))
 
     def _convert(self, example: dict[str, Tensor]) -> Any:
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-        self._traced[tuple(example)] = len(next(iter(example.values())))
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: that is what `_compare` is for
             traced = torch.jit.trace(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.speed import __main__ as bench
 from benchmarks.speed import cases, corpora, goals, meter, parts, summary, systems
 from benchmarks.speed.page import page
 from benchmarks.speed.picture import picture
@@ -208,9 +209,8 @@ def results() -> dict:
         "rows": {"text": 8},
     }
     about = {"command": "x", "date": "2026-01-01", "machine": "m", "versions": {"torch": "2"}}
-    shared = {"processor": "some", "cases": {}}
-    shared["cases"]["T1"] = {"case": case, "systems": found, "parts": [core, core]}
-    return about | shared
+    measured = {"case": case, "systems": found, "parts": [core, core]}
+    return about | {"cases": {"T1": measured}}
 
 
 def test_every_record_has_a_file_of_its_own_name(tmp_path):
@@ -239,6 +239,30 @@ def test_a_system_that_is_not_there_is_a_reason_on_one_line():
     assert "\nDaft: no number. `can't be installed: 'no' wheel`\n" in page(results())
 
 
+def test_a_run_that_fails_is_repeated_and_told(capsys):
+    fails = iter(["it raced", "", "", "gone", "gone", "gone"])
+    case = cases.CASES["T1"]
+
+    class Unsteady:
+        def __init__(self):
+            self.case = case
+
+        def run(self, system, *, small):
+            return run(RATE) | {"failure": next(fails)}
+
+    peer = bench._row("Daft")
+    for where in ("runs", "cold"):
+        bench._add(peer, where, Unsteady(), small=where == "cold")
+    assert (len(peer["runs"]), len(peer["cold"]), peer["failures"]) == (1, 1, ["it raced"])
+    told = results()
+    told["cases"]["T1"]["systems"][-1] = peer
+    assert "\nDaft: 1 of 3 runs failed, and were repeated. `it raced`\n" in page(told)
+    bench._add(peer, "runs", Unsteady(), small=False)
+    assert peer["reason"] == "gone"
+    bench._add(peer, "runs", Unsteady(), small=False)  # not asked again
+    assert "\nDaft: no number. `gone`\n" in page(told)
+
+
 def test_our_share_of_the_ceiling_is_of_both_cores():
     ceilings = goals.Ceilings.of(results()["cases"]["T1"]["parts"])
     assert ceilings.bf16 == pytest.approx(200)
@@ -248,9 +272,10 @@ def test_our_share_of_the_ceiling_is_of_both_cores():
     assert "| 400 | 333 | 150 | 0.38 | 0.92 | missed |" in page(results())
 
 
-def test_a_processor_without_amx_is_named_as_such():
-    assert "no AMX" in page(results())
-    assert "no AMX" not in page(results() | {"processor": "some; amx_bf16"})
+def test_a_case_says_where_it_was_measured():
+    told = results()
+    told["cases"]["T1"]["case"]["processor"] = "some; amx_bf16"
+    assert "at abc on some; amx_bf16, load" in page(told)
 
 
 def test_the_picture_has_a_bar_for_every_rate():

@@ -21,7 +21,7 @@ def page(results: Mapping[str, Any]) -> str:
         "",
         "Every run is a fresh process from files to Parquet; the systems take turns, and a number is the",
         "median of the runs with their range. How to read it, what is fair and what is not:",
-        f"[speed.md](../speed.md). {_processor(results['processor'])}",
+        "[speed.md](../speed.md). Each case says its day, commit and processor.",
         "",
         "![Steady rates as a share of the network alone in bf16](speed.svg)",
         "",
@@ -31,12 +31,6 @@ def page(results: Mapping[str, Any]) -> str:
     for name, found in results["cases"].items():
         lines += _case(name, found)
     return "\n".join([*lines, *footer(results, "benchmarks/speed")]) + "\n"
-
-
-def _processor(said: str) -> str:
-    if "amx_bf16" in said:
-        return f"Processor: {said}."
-    return f"Processor: {said}, no AMX, which would widen every gap between bf16 and fp32."
 
 
 # -- ratios
@@ -168,11 +162,12 @@ def _sounds(results: Mapping[str, Any]) -> list[str]:
 def _case(name: str, found: Mapping[str, Any]) -> list[str]:
     case = found["case"]
     models = ", ".join(case["models"].values())
+    where = f" on {case['processor']}" if "processor" in case else ""
     lines = [
         f"## {name}: {case['title']}",
         "",
-        f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}, load "
-        f"of the machine before a run {_load(found['systems'])}.",
+        f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}{where}, "
+        f"load of the machine before a run {_load(found['systems'])}.",
         "",
         "| " + " | ".join(_HEADS) + " |",
         "| --- |" + " ---: |" * (len(_HEADS) - 1),
@@ -182,6 +177,12 @@ def _case(name: str, found: Mapping[str, Any]) -> list[str]:
     for row in found["systems"]:
         if row["reason"]:
             lines += [f"{row['name']}: no number. {_quoted(row['reason'])}", ""]
+        elif failures := row.get("failures"):
+            times = f"{len(failures)} of {len(failures) + len(row['cold'] + row['runs'])} runs"
+            lines += [
+                f"{row['name']}: {times} failed, and were repeated. {_quoted(failures[-1])}",
+                "",
+            ]
     told = [f"{row['name']}: {row['threads']}" for row in found["systems"] if not row["reason"]]
     return [*lines, "Threads. " + ". ".join(told) + ".", ""]
 

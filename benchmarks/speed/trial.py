@@ -19,7 +19,7 @@ from benchmarks.speed.cases import Case
 from benchmarks.speed.systems import SYSTEMS, System
 from pipeline.ledger import Ledger
 
-_TIMEOUT = 600.0  # seconds for one run of one system
+TIMEOUT = 600.0  # seconds for one run of one system
 COMPARED = 256  # records at most whose vectors are compared with those in fp32
 _SHARE = max(system.share for system in SYSTEMS.values())
 
@@ -54,7 +54,7 @@ class Bench:
         table = self.corpus / "small.csv" if small else self._share(system.share)
         with tempfile.TemporaryDirectory(prefix="speed-", dir=self.cache) as folder:
             started = systems.start(system, self.case, table, self.models, Path(folder), self.cache)
-            usage = meter.measure(started.command, Path(folder, "log"), timeout=_TIMEOUT)
+            usage = meter.measure(started.command, Path(folder, "log"), timeout=TIMEOUT)
             run: dict[str, Any] = {**vars(usage), "items": len(corpora.read(table))}
             if usage.failure:
                 return run
