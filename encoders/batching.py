@@ -32,10 +32,9 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """The examples of each row side by side, computed as `rows` >= len(filled) rows of `length` tokens."""
+    """The examples of each row side by side, computed as rows of `length` tokens."""
 
     filled: tuple[tuple[int, ...], ...]
-    rows: int
     length: int
 
     @property
@@ -105,7 +104,7 @@ def token_batches(
 
 
 def packed_batches(lengths: Sequence[int], rows: int, room: int) -> list[PackedBatch]:
-    """Fill rows of `room` tokens with examples, `rows` of them in a batch: the longest first, each into
+    """Fill rows of `room` tokens with examples, up to `rows` of them in a batch: the longest first, each into
     the row that it fills best (best-fit decreasing). One that is longer than a row (any, without
     room) is a batch by itself, of its own padded length.
 
@@ -120,7 +119,7 @@ def packed_batches(lengths: Sequence[int], rows: int, room: int) -> list[PackedB
     for example in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
         length = lengths[example]
         if length > room:
-            alone.append(PackedBatch(((example,),), 1, padded_length(length)))
+            alone.append(PackedBatch(((example,),), padded_length(length)))
             continue
         best = bisect.bisect_left(spaces, (length, 0))
         if best == len(spaces):
@@ -130,4 +129,4 @@ def packed_batches(lengths: Sequence[int], rows: int, room: int) -> list[PackedB
         filled[row].append(example)
         bisect.insort(spaces, (space - length, row))
     groups = (filled[start : start + rows] for start in range(0, len(filled), rows))
-    return alone + [PackedBatch(tuple(map(tuple, group)), rows, room) for group in groups]
+    return alone + [PackedBatch(tuple(map(tuple, group)), room) for group in groups]

@@ -47,7 +47,7 @@ def lay_out(
     texts: their token ids, in the order of part.members; padding: the id that fills a row up; first:
     the position of a text's first token.
     """
-    ids = np.full((part.rows, part.length), padding, np.int64)
+    ids = np.full((len(part.filled), part.length), padding, np.int64)
     places, segment = np.full_like(ids, first), np.full_like(ids, -1)
     left = iter(texts)
     for row, examples in enumerate(part.filled):
