@@ -1,6 +1,7 @@
 """One case: its corpus, its systems in turn, and what their vectors are worth."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -112,9 +113,12 @@ class Bench:
             told = {"config": str(config), "sample": self.case.sample, "folder": folder}
             setting.write_text(json.dumps(told), encoding="utf-8")
             program = [sys.executable, "-m", "benchmarks.speed.parts", str(setting)]
+            one_thread = os.environ | {
+                "OMP_NUM_THREADS": "1"
+            }  # of numpy, too: as Ray's workers have
             running = [
                 subprocess.Popen(
-                    [*program, str(number)], cwd=ROOT, text=True,
+                    [*program, str(number)], cwd=ROOT, text=True, env=one_thread,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 )
                 for number in range(processes)
