@@ -110,7 +110,8 @@ def _mapped(tensors: Sequence[Tensor]) -> np.ndarray:
 def _write(path: Path, tensors: Sequence[Tensor]) -> None:
     """Whole, under its name, unless another process was faster: there is one file, never a second."""
     starts = _starts(tensors)
-    with tempfile.NamedTemporaryFile(dir=path.parent) as file:
+    writing = _locked(path.parent, fcntl.LOCK_SH)  # else one might be removed before it is locked
+    with writing, tempfile.NamedTemporaryFile(dir=path.parent) as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # nobody holds what is not there yet
         for start, tensor in zip(starts, tensors, strict=False):
             file.seek(start)
@@ -138,11 +139,19 @@ def _folder() -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Remove what nobody holds; not while somebody writes."""
+    alone = fcntl.LOCK_EX | fcntl.LOCK_NB
+    with contextlib.suppress(BlockingIOError), _locked(folder, alone):
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError), _locked(path, alone):
                 path.unlink()
-            finally:
-                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

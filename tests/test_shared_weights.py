@@ -105,6 +105,22 @@ def test_two_processes_hold_one_copy_and_the_file_ends_with_them(temporary):
     assert not file.exists()
 
 
+def test_what_is_being_written_is_not_removed(temporary, monkeypatch):
+    lock, swept = shared_weights.fcntl.flock, []
+
+    def other_process_first(file, how):
+        """Another worker starts between the making of a file and its lock."""
+        if hasattr(file, "name") and not swept:
+            swept.append(file.name)
+            shared_weights._sweep(Path(file.name).parent)
+            assert Path(file.name).exists()
+        lock(file, how)
+
+    monkeypatch.setattr(shared_weights.fcntl, "flock", other_process_first)
+    assert shared_weights.share(network())
+    assert swept
+
+
 def test_a_run_shares_the_weights_of_its_encoders(data, temporary):
     model = str(data / "weights" / "hf" / "all-MiniLM-L6-v2")
     texts = ["a red shoe", "rain on the roof", "the siren of an ambulance"]
