@@ -104,9 +104,9 @@ def token_batches(
 
 
 def packed_batches(lengths: Sequence[int], rows: int, room: int) -> list[PackedBatch]:
-    """Fill rows of `room` tokens with examples, up to `rows` of them in a batch: the longest first, each into
-    the row that it fills best (best-fit decreasing). One that is longer than a row (any, without
-    room) is a batch by itself, of its own padded length.
+    """Fill rows of `room` tokens with examples, at most `rows` of them in a batch: the longest first,
+    each into the row that it fills best (best-fit decreasing). One that is longer than a row (any,
+    without room) is a batch by itself, of its own padded length.
 
     Raises:
         ValueError: a length or `rows` is not positive, or `room` is negative.

@@ -29,8 +29,8 @@ from encoders.transfer import to_device
 # sixth with 256; but each length ends in a batch that is half empty, which only many texts make up.
 TOKENS = {"cpu": (256, 512), "cuda": (4096, 16_384)}
 # Rows of a model batch at most, and tokens of a row, where texts lie side by side (on a CPU). One row
-# with torch: how many there are may decide about a bit. OpenVINO, where it doesn't, computes attention
-# over whole rows: short ones cost less, and eight of them make the most of large weights.
+# with torch: how many there are may decide about a bit. With OpenVINO it doesn't; that computes
+# attention over whole rows: short ones cost less, and eight of them make the most of large weights.
 PACKED = {"torch": (1, 512), "openvino": (8, 128)}
 _FEW = 16  # texts that might not fill one such batch, as queries: each is computed by itself
 _LONGEST = 512  # attention is quadratic: longer inputs only when asked for

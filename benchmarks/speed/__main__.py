@@ -98,25 +98,24 @@ def _row(name: str) -> dict[str, Any]:
 
 def _add(row: dict[str, Any], where: str, bench: Bench, *, small: bool) -> None:
     """One more run of that system, repeated where it fails, unless it has failed for good before."""
-    for _ in range(_TRIES):
-        if row["reason"]:
-            return
-        try:
+    if row["reason"]:
+        return
+    about = f"{bench.case.name:4} {where:5} {row['name']:32}"
+    try:
+        for _ in range(_TRIES):
             run = bench.run(SYSTEMS[row["name"]], small=small)
-        except NotInstalled as err:
-            row["reason"] = f"can't be installed: {err}"
-            print(f"{bench.case.name:4} {where:5} {row['name']:32} {row['reason']}", flush=True)
-            return
-        rate = f"{run['rate']:.2f}/s" if "rate" in run else ""
-        told = f"{run['seconds']:7.1f} s {rate} {run['failure']}"
-        print(f"{bench.case.name:4} {where:5} {row['name']:32} {told}", flush=True)
-        if not run["failure"]:
-            row[where].append(run)
-            return
-        row["failures"].append(run["failure"])
-        if run["seconds"] >= TIMEOUT:
-            break
-    row["reason"] = run["failure"]
+            rate = f"{run['rate']:.2f}/s" if "rate" in run else ""
+            print(f"{about} {run['seconds']:7.1f} s {rate} {run['failure']}", flush=True)
+            if not run["failure"]:
+                row[where].append(run)
+                return
+            row["failures"].append(run["failure"])
+            if run["seconds"] >= TIMEOUT:
+                break
+        row["reason"] = run["failure"]
+    except NotInstalled as err:
+        row["reason"] = f"can't be installed: {err}"
+        print(f"{about} {row['reason']}", flush=True)
 
 
 def _fill_in(row: dict[str, Any]) -> None:
@@ -131,8 +130,8 @@ def _fill_in(row: dict[str, Any]) -> None:
 
 def _case(case: Case, *, kept: bool) -> dict[str, Any]:
     """The case as it is now. kept: with what an earlier call has found."""
-    about = asdict(case) | {"date": results.about(NAME)["date"], "commit": results.commit()}
-    about["processor"] = _processor()
+    when = {"date": results.about(NAME)["date"], "commit": results.commit()}
+    about = asdict(case) | when | {"processor": _processor()}
     earlier = results.load(NAME).get("cases", {}).get(case.name, {}) if kept else {}
     return {"systems": [], **earlier, "case": about, "parts": []}
 

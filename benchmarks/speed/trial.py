@@ -113,9 +113,8 @@ class Bench:
             told = {"config": str(config), "sample": self.case.sample, "folder": folder}
             setting.write_text(json.dumps(told), encoding="utf-8")
             program = [sys.executable, "-m", "benchmarks.speed.parts", str(setting)]
-            one_thread = os.environ | {
-                "OMP_NUM_THREADS": "1"
-            }  # of numpy, too: as Ray's workers have
+            # Of numpy, too, as in a worker of Ray.
+            one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
             running = [
                 subprocess.Popen(
                     [*program, str(number)], cwd=ROOT, text=True, env=one_thread,
