@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from itertools import count
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,8 @@ from pipeline.sources.media import catalogue_path
 __all__ = ["Plan", "Planned", "Shard", "make_plan"]
 
 FIRST_SHARD = 32
-SHARDS_PER_SIZE = 4
+FIRST_SHARDS = 2
+_SHARDS_PER_SIZE = 4
 _SHARDS_READ = 1024  # at a time
 _TYPES = {int: pa.int64(), str: pa.string()}
 _COLUMNS = pa.schema([(item.name, _TYPES[item.type]) for item in fields(Shard)])  # type: ignore[index]
@@ -164,7 +165,7 @@ def make_plan(
         source: its `plan_folder` is set to `folder`.
         folder: RUN/plan; one writer at a time.
         records, bytes: the largest shard.
-        first: records of the first ones, which are small.
+        first: records of the first ones; see `growing`.
         update: retire shards whose rows were edited or removed, instead of refusing.
 
     Raises:
@@ -224,14 +225,22 @@ def _digests(folder: Path, old: Plan | None, generation: int) -> dict[str, str]:
 
 
 def growing(records: int, bytes: int, first: int = FIRST_SHARD) -> Iterator[Limit]:
-    """Sizes of the new shards of one generation: `first` records four times, then twice as many, up to
-    `records`.
+    """Sizes of the new shards of one generation, none above `records`: `first` twice, four halves and
+    four quarters of it; then four times each twice as many, and so on.
 
-    Small first ones let a wrong setting fail in seconds, and spread a small corpus over workers.
+    Small first ones let a wrong setting fail in seconds. The smaller ones are done last (see
+    `todo.well_ordered`): a worker begins its next shard before another's end is known, and by halves
+    all end together all the same.
     """
-    for index in count():
-        size = first << min(index // SHARDS_PER_SIZE, 40)
+    ends = [max(1, first // part) for part in (2, 4) for _ in range(_SHARDS_PER_SIZE)]
+    for size in chain([first] * FIRST_SHARDS, ends, _doubling(2 * first)):
         yield Limit(min(records, size), bytes)
+
+
+def _doubling(size: int) -> Iterator[int]:
+    while True:
+        yield from repeat(size, _SHARDS_PER_SIZE)
+        size *= 2
 
 
 def _known(old: Plan | None, before: Mapping[int, Shard]) -> Known:

@@ -11,12 +11,10 @@ from pipeline.errors import PolyfuseError
 from pipeline.files import short_digest
 from pipeline.ledger import FAILED, VECTOR, Ledger, Marker
 from pipeline.models import Record, folder_of, inputs, restore_digest, work_digest
-from pipeline.plan import SHARDS_PER_SIZE, Plan, Shard
+from pipeline.plan import FIRST_SHARDS, Plan, Shard
 from pipeline.saved import SavedRun
 from pipeline.store import PartFile
 from pipeline.units import RECORDS, SPLIT, Unit, all_units, extract_unit, fuse_unit, restore_unit
-
-_SMALL_FIRST = SHARDS_PER_SIZE // 2  # units
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,9 @@ def extract_units(standing: Standing, saved: SavedRun, modality: str) -> Iterato
 
 
 def well_ordered(units: Sequence[Unit]) -> list[Unit]:
-    """Half of the smallest shards first, so that a wrong setting fails in seconds; then the largest, so
-    that the last ones are small, some of the smallest among them, and all workers end together."""
-    first, rest = units[:_SMALL_FIRST], units[_SMALL_FIRST:]
+    """The first shards first, which are small, so that a wrong setting fails in seconds; then the
+    largest, so that the last ones are the smallest, and all workers end together."""
+    first, rest = units[:FIRST_SHARDS], units[FIRST_SHARDS:]
     return [*first, *sorted(rest, key=lambda unit: -unit.shard.rows)]
 
 

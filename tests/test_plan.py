@@ -222,12 +222,14 @@ def test_shards_grow(tmp_path):
     source = open_source(SourceSpec(str(tmp_path / "a.csv")))
     make_plan(source, tmp_path / "plan", records=256, bytes=10**6)
     rows = [shard.rows for shard in Plan.open(tmp_path / "plan").shards()]
-    assert rows[:16] == [32] * 4 + [64] * 4 + [128] * 4 + [256] * 4
+    assert rows[:10] == [32] * 2 + [16] * 4 + [8] * 4
+    assert rows[10:-1] == [64] * 4 + [128] * 4 + [256] * 4
     assert sum(rows) == 2000
     sizes = growing(10, 5)
-    assert {next(sizes) for _ in range(100)} == {(10, 5)}
-    few = [limit.rows for limit in islice(growing(64, 5, first=8), 20)]
-    assert few == [8] * 4 + [16] * 4 + [32] * 4 + [64] * 8
+    assert {next(sizes) for _ in range(100)} == {(10, 5), (8, 5)}
+    few = [limit.rows for limit in islice(growing(64, 5, first=8), 26)]
+    assert few == [8] * 2 + [4] * 4 + [2] * 4 + [16] * 4 + [32] * 4 + [64] * 8
+    assert {limit.rows for limit in islice(growing(64, 5, first=1), 10)} == {1}
 
 
 @pytest.mark.parametrize("kind", [Csv, Jsonl, ParquetFiles, Tar, Folder])
