@@ -11,6 +11,7 @@ from pipeline.units import extract_unit
 _SHOWN = 0.02  # shares below this are left out
 _MOST_TO_START = 0.5  # of a command, above which its start is what limited it
 _STARTING = ("plan", "ray", "precision")
+_MOST_TO_TRY = 0.2  # of a command, above which it is told how to do without trying precisions
 
 _ADVICE = {
     "read": "the source's rows are slow to read: keep large columns out of the table, or bring it nearer",
@@ -46,6 +47,12 @@ def verdict(saved: SavedRun, status: Status, seconds: Mapping[str, float]) -> li
         sentences.append(
             f"{starting:.0f} s of {whole:.0f} s went into starting: larger corpora cost it once, too"
         )
+    tried = seconds.get("precision", 0.0)
+    if tried > _MOST_TO_TRY * whole and (same := _same_untried(saved)):
+        sentences.append(
+            f"{tried:.0f} s of {whole:.0f} s went into trying precisions: {same} in the configuration "
+            "gives the same vectors at once, and is not checked on another corpus"
+        )
     return sentences
 
 
@@ -74,6 +81,18 @@ def _faster_encoding(saved: SavedRun, modality: str) -> str:
     if setting.precision == "fp32":
         advice += f"; it runs in fp32 because {_why_fp32(saved, networks[0].name)}"
     return advice
+
+
+def _same_untried(saved: SavedRun) -> str:
+    """What in a configuration stands for the settings that were found; empty where nothing does."""
+    networks = [feature.name for feature in saved.config.features() if is_network(feature)]
+    found = {saved.settings[name] for name in networks}
+    if len(found) != 1:
+        return ""
+    (setting,) = found
+    if setting.device != "cpu":  # batches were tried, too
+        return ""
+    return f"`precision: {setting.precision}` with `runtime: {setting.runtime}`"
 
 
 def _why_fp32(saved: SavedRun, feature: str) -> str:

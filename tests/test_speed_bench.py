@@ -235,6 +235,15 @@ def test_a_case_that_is_lost_stays_in_the_table():
     assert "| T1 | sentence-transformers, OpenVINO | 0.50 | 0.75 | 1.25 | missed |" in said
 
 
+def test_whole_runs_stand_beside_the_best_of_the_others():
+    told = results()
+    for one, seconds in zip(told["cases"]["T1"]["systems"], (8, 5, 10, 4, 20), strict=False):
+        for measured in one["runs"]:
+            measured |= {"seconds": seconds, "items": 40}
+    row = "| T1 | 8,000 | 5 | 8 |  | sentence-transformers, bf16 | 10 |"
+    assert row in page(told)
+
+
 def test_a_system_that_is_not_there_is_a_reason_on_one_line():
     assert "\nDaft: no number. `can't be installed: 'no' wheel`\n" in page(results())
 

@@ -94,6 +94,17 @@ def test_a_command_that_mostly_starts_says_so(saved):
     )
 
 
+def test_a_command_that_tries_precisions_for_long_is_told_how_to_do_without(saved):
+    spent, seconds = status(saved, photo={"encode": 1.0}), {"precision": 4.0, "extract": 12.0}
+    said = verdict(network(saved, "bf16", asked="auto"), spent, seconds)
+    assert said[1:] == [
+        "4 s of 16 s went into trying precisions: `precision: bf16` with `runtime: torch` in the "
+        "configuration gives the same vectors at once, and is not checked on another corpus"
+    ]
+    assert len(verdict(network(saved, "bf16"), spent, seconds | {"extract": 20.0})) == 1
+    assert len(verdict(network(saved, "bf16", "cuda"), spent, seconds)) == 1  # batches were tried
+
+
 def test_nothing_measured_gives_no_verdict(saved):
     assert verdict(saved, status(saved), {"extract": 1.0}) == []
 

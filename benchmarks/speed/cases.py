@@ -29,7 +29,7 @@ class Case:
     sample: int = 32
 
 
-_OURS = ("polyfuse", "polyfuse, OpenVINO")
+_OURS = ("polyfuse", "polyfuse, OpenVINO", "polyfuse, told")
 _RAY = ("Ray Data, documented", "Ray Data, tuned")
 _SENTENCES = (
     "sentence-transformers",

@@ -45,7 +45,7 @@ def picture(results: Mapping[str, Any]) -> str:
 
 def _bar(system: str, share: float, longest: float, y: float) -> list[str]:
     length = (WIDTH - LEFT - RIGHT) * share / longest
-    colour = OURS if system in (goals.OURS, goals.COMPILED) else OTHERS
+    colour = OURS if system in goals.OF_OURS else OTHERS
     return [
         f'<text x="{LEFT - 8}" y="{y + 11}" text-anchor="end">{system}</text>',
         f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>',

@@ -84,3 +84,8 @@ def rates(row: Mapping[str, Any]) -> Spread | None:
     """Of one system's runs; None where it has none."""
     found = [run["rate"] for run in row["runs"] if "rate" in run]
     return Spread.of(found) if found else None
+
+
+def whole(runs: Sequence[Mapping[str, Any]]) -> Spread | None:
+    """Records per second of whole runs; None of none."""
+    return Spread.of([run["items"] / run["seconds"] for run in runs]) if runs else None

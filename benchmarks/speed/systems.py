@@ -40,6 +40,10 @@ SYSTEMS = {
     for system in (
         System("polyfuse", None, "workers: auto, one torch thread each", {"runtime": "torch"}),
         System("polyfuse, OpenVINO", None, "workers: auto, one thread each", {"runtime": "auto"}),
+        System(
+            "polyfuse, told", None, "as polyfuse, OpenVINO",
+            {"precision": "bf16", "runtime": "openvino"},
+        ),
         System("sentence-transformers", "sentences", _ALL, {}, "sentences", share=2),
         System(
             "sentence-transformers, bf16", "sentences", _ALL,
