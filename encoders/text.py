@@ -32,7 +32,7 @@ TOKENS = {"cpu": (256, 512), "cuda": (4096, 16_384)}
 # with torch: how many there are may decide about a bit. With OpenVINO it doesn't; that computes
 # attention over whole rows: short ones cost less, and eight of them make the most of large weights.
 PACKED = {"torch": (1, 512), "openvino": (8, 128)}
-_FEW = 16  # texts that might not fill one such batch, as queries: each is computed by itself
+_FEW = 8  # texts that might not fill one such batch, as queries: each is computed by itself
 _LONGEST = 512  # attention is quadratic: longer inputs only when asked for
 # Their positions start at 2.
 _OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "clap_text_model")
