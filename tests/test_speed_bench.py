@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 from benchmarks.speed import __main__ as bench
-from benchmarks.speed import cases, corpora, goals, meter, parts, summary, systems
+from benchmarks.speed import cases, corpora, goals, meter, parts, processor, summary, systems
 from benchmarks.speed.page import page
 from benchmarks.speed.picture import picture
 from pipeline import config
 
 RATE = 100.0  # of a run that is made up
+PROCESSOR = "Some CPU family 7; amx_bf16"
 
 
 # -- rates
@@ -210,7 +211,7 @@ def results() -> dict:
     }
     about = {"command": "x", "date": "2026-01-01", "machine": "m", "versions": {"torch": "2"}}
     measured = {"case": case, "systems": found, "parts": [core, core]}
-    return about | {"cases": {"T1": measured}}
+    return about | {"processor": PROCESSOR, "cases": {"T1": measured}}
 
 
 def test_every_record_has_a_file_of_its_own_name(tmp_path):
@@ -224,6 +225,21 @@ def test_every_record_has_a_file_of_its_own_name(tmp_path):
     assert made == [0, 1]
     assert [Path(row["image"]).stem for row in rows] == [row["id"] for row in rows]
     assert [Path(row["image"]).read_bytes() for row in rows] == [bytes([n % 2]) for n in range(5)]
+
+
+def test_a_few_records_cost_what_all_cost_on_average(tmp_path):
+    draw = np.random.default_rng(3)
+    sizes = draw.lognormal(9, 0.8, 500).astype(int)
+    for number, size in enumerate(sizes):
+        (tmp_path / f"{number}.wav").write_bytes(bytes(size))
+    rows = [{"id": str(n), "audio": str(tmp_path / f"{n}.wav")} for n in range(500)]
+    few = [sizes[int(row["id"])] for row in corpora.like_all(rows, 25)]
+    assert len(few) == 25
+    assert np.mean(few) == pytest.approx(np.mean(sizes), rel=0.03)
+    texts = [{"id": str(n), "text": "x" * size} for n, size in enumerate(sizes)]
+    assert [row["id"] for row in corpora.like_all(texts, 2)] == [
+        str(place) for place in np.argsort(sizes, kind="stable")[[125, 375]]
+    ]
 
 
 def test_a_case_that_is_lost_stays_in_the_table():
@@ -281,10 +297,12 @@ def test_our_share_of_the_ceiling_is_of_both_cores():
     assert "| 400 | 333 | 150 | 0.38 | 0.92 | missed |" in page(results())
 
 
-def test_a_case_says_where_it_was_measured():
-    told = results()
-    told["cases"]["T1"]["case"]["processor"] = "some; amx_bf16"
-    assert "at abc on some; amx_bf16, load" in page(told)
+def test_each_processor_has_a_page_and_a_picture_of_its_own():
+    assert processor.slug(PROCESSOR) == "some_cpu_family_7_amx_bf16"
+    said = page(results())
+    assert said.startswith(f"# Speed: polyfuse beside others on {PROCESSOR}\n")
+    assert "](speed_some_cpu_family_7_amx_bf16.svg)" in said
+    assert processor.slug(processor.name()).isidentifier()
 
 
 def test_the_picture_has_a_bar_for_every_rate():

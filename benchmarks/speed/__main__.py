@@ -3,7 +3,6 @@
 import argparse
 import math
 import os
-import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.speed import cases, corpora, goals, summary
+from benchmarks.speed import cases, corpora, goals, processor, summary
 from benchmarks.speed.cases import Case
 from benchmarks.speed.environments import NotInstalled
 from benchmarks.speed.page import page
 from benchmarks.speed.picture import picture
 from benchmarks.speed.systems import SYSTEMS
 from benchmarks.speed.trial import TIMEOUT, Bench
-from encoders.precision import cpu_flags
 
 NAME = "speed"
 _LONG = 135.0  # seconds
@@ -47,9 +45,14 @@ def main() -> None:
         given.cache.mkdir(parents=True, exist_ok=True)
         for case in wanted:
             _measure(case, given, data)
-    results.write_page(NAME, page)
-    drawn = results.RESULTS / f"{NAME}.svg"
-    drawn.write_text(picture(results.load(NAME)), encoding="utf-8")
+    for path in sorted(results.RESULTS.glob(f"{NAME}_*.json")):
+        results.write_page(path.stem, page)
+        path.with_suffix(".svg").write_text(picture(results.load(path.stem)), encoding="utf-8")
+
+
+def _here() -> str:
+    """Where the numbers of this machine are kept: those of another processor are other numbers."""
+    return f"{NAME}_{processor.slug(processor.name())}"
 
 
 def _measure(case: Case, given: argparse.Namespace, data: Path) -> None:
@@ -131,28 +134,17 @@ def _fill_in(row: dict[str, Any]) -> None:
 def _case(case: Case, *, kept: bool) -> dict[str, Any]:
     """The case as it is now. kept: with what an earlier call has found."""
     when = {"date": results.about(NAME)["date"], "commit": results.commit()}
-    about = asdict(case) | when | {"processor": _processor()}
-    earlier = results.load(NAME).get("cases", {}).get(case.name, {}) if kept else {}
+    about = asdict(case) | when
+    earlier = results.load(_here()).get("cases", {}).get(case.name, {}) if kept else {}
     return {"systems": [], **earlier, "case": about, "parts": []}
 
 
 def _save(found: dict[str, Any]) -> None:
-    everything = results.load(NAME)
+    everything = results.load(_here())
     packages = ("torch", "transformers", "openvino", "ray", "pillow", "av", "numpy", "pyarrow")
-    about = results.about(NAME, *packages) | {"seed": 0}
+    about = results.about(NAME, *packages) | {"seed": 0, "processor": processor.name()}
     measured = everything.get("cases", {}) | {found["case"]["name"]: found}
-    results.save(NAME, about | {"cases": {n: measured[n] for n in cases.CASES if n in measured}})
-
-
-def _processor() -> str:
-    """Its name and generation, and the instructions that decide about half precision."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    facts = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
-    flags = [name for name in ("amx_bf16", "avx512_bf16") if name in cpu_flags()]
-    name = facts.get("model name", platform.machine())
-    if "cpu family" in facts:  # clouds leave the rest of the name out
-        name += f" family {facts['cpu family']}"
-    return f"{name}; {', '.join(flags) or 'no bf16'}"
+    results.save(_here(), about | {"cases": {n: measured[n] for n in cases.CASES if n in measured}})
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ CASES = {
         Case(
             "A1", "WAV 16 kHz, 3 to 60 s, VGGish", "audio", "sounds", 640,
             {"audio": "vggish"}, 0.92, (*_OURS, *_RAY), "sounds",
-            sample=12,
+            sample=24,
         ),
         Case(
             "V1", "H.264 1280x720, a frame a second, ViT-S/16", "video", "clips", 96,

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tarfile
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -37,16 +37,33 @@ def write(name: str, items: int, folder: Path, data: Path) -> Path:
         corpus.mkdir(parents=True)
         rows = list(_GENERATORS[name](corpus, items, data))
         for table, part in (("small.csv", rows[:SMALL]), ("table.csv", rows)):
-            with (corpus / table).open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, rows[0].keys())
-                writer.writeheader()
-                writer.writerows(part)
+            write_table(corpus / table, part)
     return corpus
+
+
+def write_table(table: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read(table: Path) -> list[dict[str, str]]:
     with table.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def like_all(rows: Sequence[Mapping[str, str]], count: int) -> list[Mapping[str, str]]:
+    """So many of the records as cost about the mean of all: from groups of equal number by size, the
+    middle one of each."""
+    ordered = sorted(rows, key=_size)
+    return [ordered[(2 * n + 1) * len(rows) // (2 * count)] for n in range(count)]
+
+
+def _size(row: Mapping[str, str]) -> int:
+    """Characters of text, and bytes of the files that are named."""
+    named = row.keys() & {"image", "audio", "video"}
+    return len(row.get("text", "")) + sum(Path(row[name]).stat().st_size for name in named)
 
 
 # -- texts

@@ -1,4 +1,4 @@
-"""docs/results/speed.md from the numbers beside it."""
+"""docs/results/speed_PROCESSOR.md from the numbers beside it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks.results import footer
 from benchmarks.speed import goals, summary
 from benchmarks.speed.goals import COMPILED, OURS, Ceilings, Ratio
+from benchmarks.speed.processor import slug
 from benchmarks.speed.summary import Spread
 
 _GIB = 2**30
@@ -17,13 +18,14 @@ _HEADS = (
 
 def page(results: Mapping[str, Any]) -> str:
     lines = [
-        "# Speed: polyfuse beside others",
+        f"# Speed: polyfuse beside others on {results['processor']}",
         "",
         "Every run is a fresh process from files to Parquet; the systems take turns, and a number is the",
         "median of the runs with their range. How to read it, what is fair and what is not:",
-        "[speed.md](../speed.md). Each case says its day, commit and processor.",
+        "[speed.md](../speed.md).",
         "",
-        "![Steady rates as a share of the network alone in bf16](speed.svg)",
+        "![Steady rates as a share of the network alone in bf16]"
+        f"(speed_{slug(results['processor'])}.svg)",
         "",
         *_ratios(results),
         *_whole(results),
@@ -104,9 +106,8 @@ def _ceilings(results: Mapping[str, Any]) -> list[str]:
         "ours and by Pillow or PyAV with the processor of transformers; fp32, bf16: the network alone on",
         "ready tensors, at the best batch size or as our encoder batches them; bound: decoding and bf16",
         "one after the other; the second line of a case with OpenVINO. kept: our steady rate as a share of",
-        "bf16, or of the bound where a star says so. Cases of different days may come from different",
-        "machines of one name: bf16 over fp32 says what half precision gains on that of a case, and",
-        "bounds its ratios to systems in fp32.",
+        "bf16, or of the bound where a star says so. bf16 over fp32 says what half precision gains on",
+        "this processor, and bounds the ratios to systems in fp32.",
         "",
         "| case | decode | theirs | fp32 | bf16 | bound | ours | kept | aimed at | |",
         "| --- |" + " ---: |" * 8 + " --- |",
@@ -184,11 +185,10 @@ def _sounds(results: Mapping[str, Any]) -> list[str]:
 def _case(name: str, found: Mapping[str, Any]) -> list[str]:
     case = found["case"]
     models = ", ".join(case["models"].values())
-    where = f" on {case['processor']}" if "processor" in case else ""
     lines = [
         f"## {name}: {case['title']}",
         "",
-        f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}{where}, "
+        f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}, "
         f"load of the machine before a run {_load(found['systems'])}.",
         "",
         "| " + " | ".join(_HEADS) + " |",

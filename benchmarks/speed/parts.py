@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ _LEAST = 1.0  # seconds that anything is timed for, whole passes
 
 
 def main() -> None:
-    """SETTING: config (YAML of a run), sample (records), folder (for a plan of its own)."""
+    """SETTING: config (YAML of a run over the records to use), folder (for a plan of its own)."""
     torch.set_num_threads(1)
     keep_freed_memory()  # as in a worker
     setting = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -42,7 +41,7 @@ def main() -> None:
     make_plan(source, plan, **config.shard_sizes)
     found: dict[str, Any] = dict.fromkeys(("decode", "fp32", "bf16", "openvino"), 0.0)
     found |= {"plain": None, "rows": {}}
-    steps = [_modality(config, source, plan, name, setting["sample"]) for name in config.modalities]
+    steps = [_modality(config, source, plan, name) for name in config.modalities]
     for step in steps:
         next(step)
     print("ready", flush=True)
@@ -58,9 +57,7 @@ def main() -> None:
     print(json.dumps(found), flush=True)
 
 
-def _modality(
-    config: Any, source: Any, plan: Path, modality: str, sample: int
-) -> Iterator[dict[str, Any]]:
+def _modality(config: Any, source: Any, plan: Path, modality: str) -> Iterator[dict[str, Any]]:
     """Build, yield nothing; then seconds per record of each part."""
     from pipeline.extract import columns_read
     from pipeline.plan import Plan
@@ -69,7 +66,7 @@ def _modality(
     half = encoders.build(feature.encoder, precision="bf16", device="cpu")
     columns = columns_read(config, modality)
     shards = Plan.open(plan).shards()
-    rows = list(islice((row for shard in shards for row in source.read(shard, columns)), sample))
+    rows = [row for shard in shards for row in source.read(shard, columns)]
     yield {}
     decoder = InActor(config.media_limits)
     loader = Loader(source, config, modality, decoder, {feature.stream: half})

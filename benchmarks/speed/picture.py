@@ -1,4 +1,4 @@
-"""docs/results/speed.svg: steady rates as a share of the network alone in bf16."""
+"""docs/results/speed_PROCESSOR.svg: steady rates as a share of the network alone in bf16."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -106,11 +106,13 @@ class Bench:
         """Decoding and model alone, in so many processes at a time."""
         with tempfile.TemporaryDirectory(prefix="speed-", dir=self.cache) as folder:
             config = Path(folder, "run.yaml")
-            table = self.corpus / "table.csv"
+            table = Path(folder, "table.csv")
+            everything = corpora.read(self.corpus / "table.csv")
+            corpora.write_table(table, corpora.like_all(everything, self.case.sample))
             content = systems.configuration(self.case, table, self.models, Path(folder, "run"))
             config.write_text(yaml.safe_dump(content), encoding="utf-8")
             setting = Path(folder, "setting.json")
-            told = {"config": str(config), "sample": self.case.sample, "folder": folder}
+            told = {"config": str(config), "folder": folder}
             setting.write_text(json.dumps(told), encoding="utf-8")
             program = [sys.executable, "-m", "benchmarks.speed.parts", str(setting)]
             # Of numpy, too, as in a worker of Ray.

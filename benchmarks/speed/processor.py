@@ -1,0 +1,23 @@
+"""On which processor a number is measured: its name, generation, and what decides about half precision."""
+
+import platform
+import re
+from pathlib import Path
+
+from encoders.precision import cpu_flags
+
+
+def name() -> str:
+    """As in "AMD EPYC family 25; avx512_bf16": clouds leave the rest of the name out."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    facts = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
+    flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in cpu_flags()]
+    model = facts.get("model name", platform.machine())
+    if "cpu family" in facts:
+        model += f" family {facts['cpu family']}"
+    return f"{model}; {', '.join(flags) or 'no bf16'}"
+
+
+def slug(name: str) -> str:
+    """The name of a processor in that of a file."""
+    return re.sub(r"\W+", "_", name.lower())
