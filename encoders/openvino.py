@@ -2,14 +2,13 @@
 
 A network is converted when its first batch comes (the first with inputs of these names), from its
 torch module with weights in fp32, and compiled for one stream of as many threads as torch then has.
-What is converted is what torch traced for that one batch; so every new shape of a row is tried first,
-with numbers that depend on no record, and a shape for which OpenVINO and torch do not agree is left to
-torch.
+What is converted is what torch traced for the first rows of that batch; so every new shape of a row is
+tried first, with numbers that depend on no record, and a shape for which OpenVINO and torch do not agree
+is left to torch.
 """
 
 import importlib.util
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +21,8 @@ from encoders.precision import COSINE
 
 MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_ROWS = (3, 5)  # of a trial: the first that is not the number that was traced
+_TRACED = 2  # rows: torch computes them in fp32, and a whole batch would take longer than all the rest
+_COMPARED = 3  # rows of a trial: another number than was traced
 
 
 def installed() -> bool:
@@ -35,14 +35,6 @@ def candidates(asked: str, device: str) -> tuple[str, ...]:
     if asked != "auto":
         return (asked,)
     return ("openvino", "torch") if device == "cpu" and installed() else ("torch",)
-
-
-@dataclass(frozen=True)
-class _Network:
-    """request: what computes it; rows: of the batch that it was traced with."""
-
-    request: Any
-    rows: int
 
 
 class Compiled(nn.Module):
@@ -64,13 +56,14 @@ class Compiled(nn.Module):
             raise ValueError(f"runtime openvino computes in {' | '.join(_HINTS)}, not {precision}")
         self.module = module
         self._hint = _HINTS[precision]
-        self._networks: dict[tuple[str, ...], _Network] = {}  # by the names of inputs
+        self._networks: dict[tuple[str, ...], Any] = {}  # what computes them, by the names of inputs
         self._agrees: dict[tuple[tuple[str, torch.Size], ...], bool] = {}
 
     def forward(self, **inputs: Tensor) -> Tensor:
         """As `module`, float32."""
         if tuple(inputs) not in self._networks:
-            self._networks[tuple(inputs)] = self._compile(inputs)
+            few = {name: value[:_TRACED] for name, value in inputs.items()}
+            self._networks[tuple(inputs)] = self._compile(few)
         shapes = tuple((name, value.shape[1:]) for name, value in inputs.items())
         if shapes not in self._agrees:
             self._agrees[shapes] = self._compare(inputs)
@@ -81,8 +74,7 @@ class Compiled(nn.Module):
         return self.module.finish(vectors)  # type: ignore[operator]
 
     def _compare(self, inputs: dict[str, Tensor]) -> bool:
-        rows = next(count for count in _ROWS if count != self._networks[tuple(inputs)].rows)
-        sample = {name: _sample(value, rows) for name, value in inputs.items()}
+        sample = {name: _sample(value, _COMPARED) for name, value in inputs.items()}
         exact = self.module(**{name: value[:1] for name, value in sample.items()}).float()
         found = self._compute(sample)[:1]
         # One vector a row, or one a token.
@@ -90,10 +82,10 @@ class Compiled(nn.Module):
 
     def _compute(self, inputs: dict[str, Tensor]) -> Tensor:
         values = [value.contiguous().numpy() for value in inputs.values()]
-        request = self._networks[tuple(inputs)].request
-        return torch.from_numpy(request.infer(values, share_inputs=True)[0])
+        found = self._networks[tuple(inputs)].infer(values, share_inputs=True)[0]
+        return torch.from_numpy(found)
 
-    def _compile(self, example: dict[str, Tensor]) -> _Network:
+    def _compile(self, example: dict[str, Tensor]) -> Any:
         try:
             network = self._convert(example)
         except Exception as err:  # of many types, torch's and OpenVINO's
@@ -106,8 +98,7 @@ class Compiled(nn.Module):
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # each worker would take the same cores
         }
-        request = Core().compile_model(network, "CPU", settings).create_infer_request()
-        return _Network(request, rows=len(next(iter(example.values()))))
+        return Core().compile_model(network, "CPU", settings).create_infer_request()
 
     def _convert(self, example: dict[str, Tensor]) -> Any:
         from openvino.frontend import FrontEndManager
