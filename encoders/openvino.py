@@ -21,7 +21,9 @@ from encoders.precision import COSINE
 
 MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_TRACED = 2  # rows: torch computes them in fp32, and a whole batch would take longer than all the rest
+_TRACED = (
+    2  # rows: torch computes them in fp32, and a whole batch would take longer than all the rest
+)
 _COMPARED = 3  # rows of a trial: another number than was traced
 
 
@@ -56,7 +58,9 @@ class Compiled(nn.Module):
             raise ValueError(f"runtime openvino computes in {' | '.join(_HINTS)}, not {precision}")
         self.module = module
         self._hint = _HINTS[precision]
-        self._networks: dict[tuple[str, ...], Any] = {}  # what computes them, by the names of inputs
+        self._networks: dict[
+            tuple[str, ...], Any
+        ] = {}  # what computes them, by the names of inputs
         self._agrees: dict[tuple[tuple[str, torch.Size], ...], bool] = {}
 
     def forward(self, **inputs: Tensor) -> Tensor:

@@ -56,6 +56,25 @@ def test_so_is_a_network_whose_rows_know_how_many_they_are():
         torch.testing.assert_close(compiled(values=values), torch.roll(values, rows, 1))
 
 
+class Noting(torch.nn.Module):
+    """Notes how many rows torch was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[int] = []
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(values))
+        return values * 2
+
+
+def test_torch_computes_few_rows_of_a_batch():
+    """A batch in fp32 may take longer than to convert and compile the network."""
+    module, values = Noting(), torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Compiled(module, "fp32")(values=values), values * 2)
+    assert 0 < sum(module.rows) < 8
+
+
 class Two(torch.nn.Module):
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return first - 2 * second
