@@ -173,6 +173,8 @@ def test_a_failure_is_its_last_line_and_one_that_hangs_is_ended(tmp_path):
     assert meter.measure(fails, tmp_path / "log", timeout=60).failure == "no model there"
     advises = [sys.executable, "-c", "raise ImportError('no codec\\nRestart.')"]
     assert meter.measure(advises, tmp_path / "log", timeout=60).failure == "ImportError: no codec"
+    below = [sys.executable, "-c", "raise ImportError('\\nno codec\\nRestart.')"]
+    assert meter.measure(below, tmp_path / "log", timeout=60).failure == "ImportError: no codec"
     hangs = [sys.executable, "-c", "import time; time.sleep(100)"]
     assert meter.measure(hangs, tmp_path / "log", timeout=1).failure == "not done after 1 s"
 

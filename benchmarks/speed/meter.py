@@ -62,8 +62,10 @@ def measure(
     elif code:
         said = log.read_text(encoding="utf-8", errors="replace").strip()
         lines = said.splitlines() or [f"exit code {code}"]
-        named = [line for line in lines if _ERROR.match(line)]  # advice may follow it
-        failure = (named or lines)[-1][-_REASON:]
+        named = [place for place, line in enumerate(lines) if _ERROR.match(line)]
+        place = named[-1] if named else len(lines) - 1  # advice may follow it
+        more = lines[place].rstrip().endswith(":")  # it says what on the next line
+        failure = " ".join(" ".join(lines[place : place + 1 + more]).split())[:_REASON]
     return Usage(round(seconds, 3), round(sum(tree.cpu.values()), 2), tree.peak, load, failure)
 
 
