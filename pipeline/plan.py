@@ -228,9 +228,9 @@ def growing(records: int, bytes: int, first: int = FIRST_SHARD) -> Iterator[Limi
     """Sizes of the new shards of one generation, none above `records`: `first` twice, four halves and
     four quarters of it; then four times each twice as many, and so on.
 
-    Small first ones let a wrong setting fail in seconds. The smaller ones are done last (see
-    `todo.well_ordered`): a worker begins its next shard before another's end is known, and by halves
-    all end together all the same.
+    Small first ones let a wrong setting fail in seconds. The halves and quarters are done last (see
+    `todo.well_ordered`): a worker takes its next shard before it is known who ends first, and with
+    large ones some would wait for the others.
     """
     ends = [max(1, first // part) for part in (2, 4) for _ in range(_SHARDS_PER_SIZE)]
     for size in chain([first] * FIRST_SHARDS, ends, _doubling(2 * first)):
