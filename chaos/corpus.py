@@ -1,14 +1,22 @@
 """A small corpus of pictures, sounds and titles, some missing, one in twelve broken."""
 
 import csv
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chaos import media
+from pipeline.plan import growing
 
-SHARD = 16  # records
+SHARD = 16  # records of the largest
+
+
+def shards(records: int) -> int:
+    """How many are planned of so many records."""
+    planned = accumulate(limit.rows for limit in growing(SHARD, 10**9))
+    return next(count for count, covered in enumerate(planned, 1) if covered >= records)
 
 
 def write(folder: Path, records: int, seed: int = 0) -> dict[str, Any]:

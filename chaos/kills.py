@@ -154,7 +154,7 @@ class _Attacker:
         self.config, self.dice, self.found = config, dice, found
         self.run = config.parent / "run"
         rows = len((config.parent / "records.csv").read_text(encoding="utf-8").splitlines()) - 1
-        self.units = UNITS * rows // corpus.SHARD
+        self.units = UNITS * corpus.shards(rows)
         ledger = self.run / "ledger" / "00000"
         indexes = [self.run / "index" / name for name in INDEXES]
         for folder in (ledger, *indexes):  # to be followed from the first name in it on

@@ -28,7 +28,9 @@ from pipeline.work import RayWorker
 
 # Ray Data's own defaults are endless: one medium that kills its worker would loop for ever.
 _RESTARTS = 1000
-_TRIES = 4  # of one unit; a task may hold several
+# Of one unit; a task may hold several. A worker that dies takes along the task that waits behind its
+# own, so that tries are lost on what was never begun.
+_TRIES = 8
 _BLOCKS = 2000
 _OBJECT_STORE = 200_000_000  # only descriptors travel
 _ANSWER = 20.0  # seconds for a cluster to accept a connection
