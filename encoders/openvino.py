@@ -21,9 +21,8 @@ from encoders.precision import COSINE
 
 MISSING = "openvino is not installed; pip install 'polyfuse[openvino]' on every node, or choose auto or torch"
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_TRACED = (
-    2  # rows: torch computes them in fp32, and a whole batch would take longer than all the rest
-)
+# Rows that are traced: torch computes them in fp32, a whole batch would take longer than all the rest.
+_TRACED = 2
 _COMPARED = 3  # rows of a trial: another number than was traced
 
 
@@ -58,9 +57,7 @@ class Compiled(nn.Module):
             raise ValueError(f"runtime openvino computes in {' | '.join(_HINTS)}, not {precision}")
         self.module = module
         self._hint = _HINTS[precision]
-        self._networks: dict[
-            tuple[str, ...], Any
-        ] = {}  # what computes them, by the names of inputs
+        self._networks: dict[tuple[str, ...], Any] = {}  # requests, by the names of inputs
         self._agrees: dict[tuple[tuple[str, torch.Size], ...], bool] = {}
 
     def forward(self, **inputs: Tensor) -> Tensor:
@@ -117,6 +114,11 @@ class Compiled(nn.Module):
         front_end = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced)  # the front end holds no reference to it
         return front_end.convert(front_end.load(decoder))
+
+
+def runtime_of(module: nn.Module) -> str:
+    """torch | openvino: what computes it."""
+    return "openvino" if isinstance(module, Compiled) else "torch"
 
 
 def _sample(like: Tensor, rows: int) -> Tensor:

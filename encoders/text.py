@@ -22,6 +22,7 @@ import torch
 from encoders import backbone, batching, checkpoint, packing, pieces, pooling
 from encoders.base import Identity
 from encoders.media.errors import MediaError, Reason
+from encoders.openvino import runtime_of
 from encoders.pieces import Piece, Pieces
 from encoders.transfer import to_device
 
@@ -141,8 +142,7 @@ class TransformersText:
         return self.module.finish(vectors).numpy()
 
     def _packed(self, items: int) -> Callable[[Sequence[int]], list[batching.PackedBatch]]:
-        runtime = "torch" if isinstance(self.module, backbone.Backbone) else "openvino"
-        rows, room = PACKED[runtime] if items >= _FEW else (1, 0)
+        rows, room = PACKED[runtime_of(self.module)] if items >= _FEW else (1, 0)
         return lambda lengths: batching.packed_batches(lengths, rows, room)
 
     def _padded(self, items: int) -> Callable[[Sequence[int]], list[batching.TokenBatch]]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from encoders import mel
 from encoders.media.types import Waveform
+from encoders.openvino import runtime_of
 from encoders.precision import dtype_of
 from encoders.resample import resample
 from encoders.transfer import to_device
@@ -100,7 +101,7 @@ def embed(
     if not held:
         return [None] * len(clips)
     examples = example_tensors(held)["examples"]
-    rows = batch * BATCH["torch" if isinstance(module, ExampleNetwork) else "openvino"]
+    rows = batch * BATCH[runtime_of(module)]
     # On a GPU all of them are on their way before the first is waited for.
     computed = [_run(module, part, rows) for part in examples.split(rows)]
     vectors = np.concatenate([output.cpu().numpy() for output in computed])
