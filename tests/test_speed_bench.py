@@ -40,14 +40,23 @@ def test_two_even_workers_have_the_sum_of_their_rates_whatever_start_up_took(sta
     assert summary.steady(one + other) == pytest.approx(10 / 1.0 + 10 / 0.5, rel=0.02)
 
 
+def test_start_up_does_not_count_in_a_first_batch_that_is_long_either():
+    one = batches(0.0, 5.0, 1.0, 10, 40)
+    long = {"start": 0.0, "finish": 5.0 + 8.0, "items": 80}
+    other = batches(long["finish"], 0.0, 1.0, 10, 32)
+    assert summary.steady([*one, long, *other]) == pytest.approx(20)
+
+
 def test_waiting_for_the_last_worker_counts():
     even = [{"start": n, "finish": n + 1, "items": 10} for n in range(10)]
     late = {"start": 10, "finish": 20, "items": 10}
     assert summary.steady([*even, late]) == pytest.approx(100 / 19)
 
 
-def test_a_single_batch_has_its_own_rate():
+def test_batches_that_are_all_first_ones_have_the_rate_of_the_whole():
     assert summary.steady([{"start": 3.0, "finish": 5.0, "items": 8}]) == 4.0
+    pair = [{"start": 0.0, "finish": 4.0, "items": 8}, {"start": 1.0, "finish": 5.0, "items": 8}]
+    assert summary.steady(pair) == pytest.approx(16 / 5)
 
 
 def test_two_sizes_give_a_rate_without_start_up():

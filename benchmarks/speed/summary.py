@@ -24,21 +24,23 @@ class Spread:
 
 
 def steady(events: Sequence[Mapping[str, float]]) -> float:
-    """Items per second between the first and the last time that a batch was finished.
+    """Items per second from when every worker has finished a batch to the end of the last one.
 
-    events: {start, finish (seconds), items}. Of a batch that was under way at the first finish the
-    part counts that was left, as if it went evenly; so start-up, before or inside the first batch,
-    doesn't count, and waiting for the last worker does. A single batch: its own rate.
+    events: {start, finish (seconds), items}. What was begun before anything was finished may hold the
+    start-up of its worker, so time counts from the end of all of these; of a batch that is then under
+    way the part counts that is left. Waiting for the last worker counts. Where nothing was begun later:
+    all items over the whole time.
     """
-    first = min(event["finish"] for event in events)
+    earliest = min(event["finish"] for event in events)
+    warm = max(event["finish"] for event in events if event["start"] < earliest)
     last = max(event["finish"] for event in events)
-    if len(events) == 1 or last == first:
+    if warm == last:
         return sum(e["items"] for e in events) / (last - min(e["start"] for e in events))
     done = 0.0
     for event in events:
         length = max(event["finish"] - event["start"], 1e-9)
-        done += event["items"] * min(1.0, max(0.0, event["finish"] - first) / length)
-    return done / (last - first)
+        done += event["items"] * min(1.0, max(0.0, event["finish"] - warm) / length)
+    return done / (last - warm)
 
 
 def marginal(seconds: float, items: int, small_seconds: float, small_items: int) -> float | None:
