@@ -275,6 +275,13 @@ def test_a_system_that_is_not_there_is_a_reason_on_one_line():
     assert "\nDaft: no number. `can't be installed: 'no' wheel`\n" in page(results())
 
 
+def test_pages_of_no_numbers_say_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["speed", "--tables"])
+    monkeypatch.setattr(bench.results, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit, match="no numbers in .*: run without --tables"):
+        bench.main()
+
+
 def test_a_run_that_fails_is_repeated_and_told(capsys):
     fails = iter(["it raced", "", "", "gone", "gone", "gone"])
     case = cases.CASES["T1"]

@@ -45,9 +45,11 @@ def main() -> None:
         given.cache.mkdir(parents=True, exist_ok=True)
         for case in wanted:
             _measure(case, given, data)
-    for path in sorted(results.RESULTS.glob(f"{NAME}_*.json")):
-        results.write_page(path.stem, page)
-        path.with_suffix(".svg").write_text(picture(results.load(path.stem)), encoding="utf-8")
+    measured = sorted(path.stem for path in results.RESULTS.glob(f"{NAME}_*.json"))
+    for name in measured or [_here()]:
+        results.write_page(name, page)
+        svg = (results.RESULTS / name).with_suffix(".svg")
+        svg.write_text(picture(results.load(name)), encoding="utf-8")
 
 
 def _here() -> str:
