@@ -5,13 +5,14 @@ import math
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
 
 from benchmarks.speed import __main__ as bench
-from benchmarks.speed import cases, corpora, goals, meter, parts, processor, summary, systems
+from benchmarks.speed import cases, corpora, goals, meter, parts, processor, summary, systems, trial
 from benchmarks.speed.page import page
 from benchmarks.speed.picture import picture
 from pipeline import config
@@ -57,6 +58,21 @@ def test_batches_that_are_all_first_ones_have_the_rate_of_the_whole():
     assert summary.steady([{"start": 3.0, "finish": 5.0, "items": 8}]) == 4.0
     pair = [{"start": 0.0, "finish": 4.0, "items": 8}, {"start": 1.0, "finish": 5.0, "items": 8}]
     assert summary.steady(pair) == pytest.approx(16 / 5)
+
+
+def test_shards_of_ours_are_noted_by_modality():
+    markers = [
+        SimpleNamespace(unit=unit, rows=rows, finished=9.0, seconds=2.0)
+        for unit, rows in (("extract.text", 8), ("records", 8), ("extract.image", 4))
+    ]
+    times = {"start": 7.0, "finish": 9.0}
+    found = trial.events_of(SimpleNamespace(scan=lambda: iter(markers)))
+    assert found == {"text": [times | {"items": 8}], "image": [times | {"items": 4}]}
+
+
+def test_steps_in_turn_take_the_time_of_all():
+    assert summary.in_turn([30.0, 60.0]) == pytest.approx(20.0)
+    assert summary.in_turn([7.0]) == pytest.approx(7.0)
 
 
 def test_two_sizes_give_a_rate_without_start_up():

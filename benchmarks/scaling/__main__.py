@@ -85,7 +85,7 @@ def extract(rows: int, encoder: Any, settings: Mapping[str, Any]) -> dict[str, A
         usage = meter.measure(command, folder / "log", timeout=_TIMEOUT, path=[_SITE])
         if usage.failure:
             sys.exit(f"{rows} records: {usage.failure}")
-        events = events_of(Ledger(folder / "run"), 1)
+        events = events_of(Ledger(folder / "run"))["text"]
         return {**vars(usage), "records": rows, "rate": summary.steady(events)}
 
 
@@ -126,9 +126,9 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         "## Workers",
         "",
-        f"Each record sleeps {1000 * found['each']:.0f} ms, shards of {found['shard']}. rate: between the "
-        "first and the last finished shard, so while the last workers are started, too: those get their",
-        "processor time from the cores there are, one after the other.",
+        f"Each record sleeps {1000 * found['each']:.0f} ms, shards of {found['shard']}. rate: from when "
+        "the first shards are finished to the end of the last one, so while the last workers are started,",
+        "too: those get their processor time from the cores there are, one after the other.",
         "efficiency: of as many times the rate that sleeping alone allows one worker; CPU: of all processes, "
         "as a share of the cores there are.",
         "",

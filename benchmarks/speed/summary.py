@@ -43,6 +43,11 @@ def steady(events: Sequence[Mapping[str, float]]) -> float:
     return done / (last - warm)
 
 
+def in_turn(rates: Sequence[float]) -> float:
+    """Records per second where each is done in several steps, all of one before all of the next."""
+    return 1 / sum(1 / rate for rate in rates)
+
+
 def marginal(seconds: float, items: int, small_seconds: float, small_items: int) -> float | None:
     """Items per second from two runs of different size; None where the larger took no longer."""
     more = seconds - small_seconds

@@ -59,9 +59,8 @@ class Bench:
             run: dict[str, Any] = {**vars(usage), "items": len(corpora.read(table))}
             if usage.failure:
                 return run
-            events = _events(system, Path(folder, "output"), len(self.case.models))
-            if events:
-                run["rate"] = summary.steady(events)
+            if noted := _events(system, Path(folder, "output")):
+                run["rate"] = summary.in_turn([summary.steady(events) for events in noted])
             if not small:
                 run["accuracy"] = self._accuracy(system, started)
             return run
@@ -156,24 +155,23 @@ def _vectors(folder: Path, id_column: str) -> dict[str, np.ndarray]:
     }
 
 
-def _events(system: System, output: Path, modalities: int) -> list[dict[str, float]]:
+def _events(system: System, output: Path) -> list[list[dict[str, float]]]:
+    """What it noted, by what it did one after the other: ours a modality, others whole records."""
     if system.program is None:
-        return events_of(Ledger(output), modalities)
+        return list(events_of(Ledger(output)).values())
     notes = output.with_name(f"{output.name}.events")
-    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+    return [[json.loads(line) for line in notes.read_text().splitlines()]] if notes.exists() else []
 
 
-def events_of(ledger: Ledger, modalities: int) -> list[dict[str, float]]:
-    """{start, finish, items} of every shard of ours; items: records, or a modality's part of them."""
-    markers = [marker for marker in ledger.scan() if marker.unit.startswith("extract.")]
-    return [
-        {
-            "start": one.finished - one.seconds,
-            "finish": one.finished,
-            "items": one.rows / modalities,
-        }
-        for one in markers
-    ]
+def events_of(ledger: Ledger) -> dict[str, list[dict[str, float]]]:
+    """{start, finish, items} of every shard of ours, by modality."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for marker in ledger.scan():
+        kind, _, modality = marker.unit.partition(".")
+        if kind == "extract":
+            times = {"start": marker.finished - marker.seconds, "finish": marker.finished}
+            found.setdefault(modality, []).append(times | {"items": marker.rows})
+    return found
 
 
 def _strings(paths: Mapping[str, Path]) -> dict[str, str]:
