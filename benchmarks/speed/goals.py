@@ -86,12 +86,14 @@ def rate(found: Mapping[str, Any], name: str) -> float | None:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Our rates over that of another system in a case; goal: what was aimed at, None if nothing."""
+    """Our rates over that of another system in a case; alone: the faster of our ceilings over it, None
+    where they were not measured; goal: what was aimed at, None if nothing."""
 
     case: str
     system: str
     ours: float
     compiled: float | None
+    alone: float | None
     goal: float | None
 
 
@@ -100,9 +102,13 @@ def ratios(results: Mapping[str, Any]) -> list[Ratio]:
     found = []
     for name, case in results["cases"].items():
         ours, compiled = rate(case, OURS), rate(case, COMPILED)
+        ceilings = Ceilings.of(case["parts"]) if case["parts"] else None
+        limits = [ceilings.limit(case["case"], one) for one in (OURS, COMPILED)] if ceilings else []
         for system in (row["name"] for row in case["systems"]):
             theirs = rate(case, system)
             if system not in OF_OURS and ours and theirs:
                 faster = compiled / theirs if compiled else None
-                found.append(Ratio(name, system, ours / theirs, faster, ratio_goal(name, system)))
+                alone = max(limits) / theirs if limits else None
+                goal = ratio_goal(name, system)
+                found.append(Ratio(name, system, ours / theirs, faster, alone, goal))
     return found

@@ -169,8 +169,9 @@ def events_of(ledger: Ledger) -> dict[str, list[dict[str, float]]]:
     for marker in ledger.scan():
         kind, _, modality = marker.unit.partition(".")
         if kind == "extract":
-            times = {"start": marker.finished - marker.seconds, "finish": marker.finished}
-            found.setdefault(modality, []).append(times | {"items": marker.rows})
+            start = marker.finished - marker.seconds
+            event = {"start": start, "finish": marker.finished, "items": marker.rows}
+            found.setdefault(modality, []).append(event)
     return found
 
 
