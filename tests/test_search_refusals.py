@@ -54,6 +54,17 @@ def test_a_manifest_that_lacks_an_identity_is_damaged(media, tmp_path, harm, mes
         Searcher(run)
 
 
+@pytest.mark.parametrize("kept", [["concat"], ["concat", "text"]])
+def test_a_manifest_whose_features_are_not_its_vectors_is_a_sentence(media, tmp_path, kept):
+    run = copy_of(media, tmp_path)
+    [path] = (run / "index" / "concat").glob("v*/manifest.json")
+    manifest = files.read_json(path)
+    manifest["identities"] = {name: manifest["identities"][name] for name in kept}
+    files.publish(path, files.to_json(manifest))
+    with pytest.raises(PolyfuseError, match=r"index concat: .*; build the index again with"):
+        Searcher(run).search({"text": "red"}, index="concat")
+
+
 def test_a_model_that_moved_is_found_by_its_identity(tmp_path, data):
     folders = [p.parent for p in sorted((data / "weights" / "hf").rglob("model.safetensors"))]
     for folder in folders:
