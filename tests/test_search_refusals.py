@@ -62,7 +62,7 @@ def test_a_manifest_whose_features_are_not_its_vectors_is_a_sentence(media, tmp_
     manifest["identities"] = {name: manifest["identities"][name] for name in kept}
     files.publish(path, files.to_json(manifest))
     with pytest.raises(PolyfuseError, match=r"index concat: .*; build the index again with"):
-        Searcher(run).search({"text": "red"}, index="concat")
+        Searcher(run).search({"text": "red"})
 
 
 def test_a_model_that_moved_is_found_by_its_identity(tmp_path, data):
