@@ -65,6 +65,16 @@ def test_a_manifest_whose_features_are_not_its_vectors_is_a_sentence(media, tmp_
         Searcher(run).search({"text": "red"})
 
 
+@pytest.mark.parametrize("index", ["concat", "text"])
+def test_a_manifest_of_another_length_of_vectors_is_damaged(media, tmp_path, index):
+    run = copy_of(media, tmp_path)
+    [path] = (run / "index" / index).glob("v*/manifest.json")
+    manifest = files.read_json(path)
+    files.publish(path, files.to_json(manifest | {"dim": manifest["dim"] - 1}))
+    with pytest.raises(PolyfuseError, match=rf"manifest\.json is damaged.*are {manifest['dim']}\)"):
+        Searcher(run, index)
+
+
 def test_a_model_that_moved_is_found_by_its_identity(tmp_path, data):
     folders = [p.parent for p in sorted((data / "weights" / "hf").rglob("model.safetensors"))]
     for folder in folders:

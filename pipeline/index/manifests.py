@@ -18,7 +18,7 @@ from pipeline import files
 from pipeline.errors import PolyfuseError, Refused
 
 FILES = ("index.faiss", "rows.parquet")
-_AGAIN = "build the index again with `polyfuse index CONFIG`"
+AGAIN = "build the index again with `polyfuse index CONFIG`"
 _POINTER = "current.json"
 
 
@@ -82,9 +82,9 @@ def current(folder: Path) -> Path | None:
     pointer = folder / _POINTER
     if not pointer.exists():
         return None
-    version = files.read_json(pointer, _AGAIN).get("version")
+    version = files.read_json(pointer, AGAIN).get("version")
     if not isinstance(version, str) or not re.fullmatch(r"v\d+", version):
-        raise files.damaged(pointer, f"it names {version!r}", _AGAIN)
+        raise files.damaged(pointer, f"it names {version!r}", AGAIN)
     return folder / version
 
 
@@ -95,11 +95,11 @@ def read_manifest(version: Path) -> Manifest:
         PolyfuseError: it is missing, damaged or of another format.
     """
     path = version / "manifest.json"
-    manifest = files.read_as(Manifest, path, _AGAIN)
+    manifest = files.read_as(Manifest, path, AGAIN)
     if not set(FILES) <= manifest.files.keys():
-        raise files.damaged(path, f"it lacks {' or '.join(FILES)}", _AGAIN)
+        raise files.damaged(path, f"it lacks {' or '.join(FILES)}", AGAIN)
     if manifest.name not in manifest.identities:
-        raise files.damaged(path, f"it does not say what {manifest.name} was made with", _AGAIN)
+        raise files.damaged(path, f"it does not say what {manifest.name} was made with", AGAIN)
     return manifest
 
 

@@ -37,7 +37,7 @@ def open_index(run: Path, name: str, *, full: bool = False) -> OpenIndex:
     """Open the current version of RUN/index/<name>; `full` checks all bytes even if noted as checked.
 
     Raises:
-        PolyfuseError: there is no such index.
+        PolyfuseError: there is no such index, or its manifest is damaged.
         Refused: its files are not those that its manifest names.
     """
     version = manifests.current(run / "index" / name)
@@ -58,6 +58,9 @@ def open_index(run: Path, name: str, *, full: bool = False) -> OpenIndex:
         return vectors().take(rows.positions(ids))
 
     index = read_index(files.local(version / "index.faiss"), manifest.type)
+    if index.d != manifest.dim:
+        reason = f"it speaks of {manifest.dim} numbers a vector, and there are {index.d}"
+        raise files.damaged(version / "manifest.json", reason, manifests.AGAIN)
     engine = Engine(index, manifest.metric, manifest.search, read, rows.next_id)
     return OpenIndex(manifest, engine, rows, snapshot)
 

@@ -22,6 +22,7 @@ from pipeline import expression, files
 from pipeline.errors import ConfigError, PolyfuseError, Refused
 from pipeline.index import manifests
 from pipeline.index.opening import open_index
+from pipeline.models import inputs
 from pipeline.saved import SavedRun, load_saved
 from pipeline.search.query import QueryEncoder, check_weights
 from pipeline.search.spaces import space_of
@@ -168,7 +169,12 @@ def default_index(run: Path, saved: SavedRun) -> str:
 
 
 def _refuse_stale(name: str, saved: SavedRun, manifest: manifests.Manifest) -> None:
-    """An index outlives a changed configuration; its vectors then are not what the run says."""
+    """An index outlives a changed configuration; its vectors then are not what the run says.
+
+    Raises:
+        Refused: they were made with something else.
+        PolyfuseError: the manifest lacks what they were made with.
+    """
     for other, built in manifest.identities.items():
         now = saved.identities.get(other)
         if now is None or now.digest != built.digest:
@@ -177,6 +183,12 @@ def _refuse_stale(name: str, saved: SavedRun, manifest: manifests.Manifest) -> N
                 f"index {name}: {other} was {built.encoder} ({built.digest}) when it was built and is "
                 f"{shown} now: build it again with `polyfuse index CONFIG`"
             )
+    needed = inputs(saved.config, name) if name in saved.config.models else []
+    if missing := [other for other in needed if other not in manifest.identities]:
+        raise PolyfuseError(
+            f"index {name}: its manifest does not say what {', '.join(missing)} was made with; "
+            f"{manifests.AGAIN}"
+        )
 
 
 def _threads() -> int:

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from fusion.blocks import blocks
-from pipeline.errors import PolyfuseError
 from pipeline.index.opening import OpenIndex
 from pipeline.index.vectors import unit
 from pipeline.saved import SavedRun
@@ -57,9 +56,6 @@ class BlockSpace:
     score(record) = sum_t w_t b_t cos_t / sum_t |w_t| b_t over the terms t whose feature the record
     has; b_t is the model's weight of the feature, cos_t the cosine of query and record in its block.
     So a record scores the same for an image whatever else it has.
-
-    Raises:
-        PolyfuseError: the features that the manifest names don't make up its vectors.
     """
 
     def __init__(self, opened: OpenIndex, weights: Mapping[str, float]) -> None:
@@ -68,14 +64,7 @@ class BlockSpace:
         dims = {
             n: identity.dim for n, identity in manifest.identities.items() if n != manifest.name
         }
-        try:
-            placed = blocks(dims, weights)
-            if sum(dims.values()) != manifest.dim:
-                raise ValueError(f"{dims} don't make up a vector of {manifest.dim}")
-        except ValueError as err:  # the manifest is damaged, or of another configuration
-            raise PolyfuseError(
-                f"index {manifest.name}: {err}; build the index again with `polyfuse index CONFIG`"
-            ) from err
+        placed = blocks(dims, weights)
         self.blocks = {name: block for name, block in placed.items() if block.weight > 0}
         self.features = {name: dims[name] for name in self.blocks}
         self._having: dict[str, np.ndarray] = {}
