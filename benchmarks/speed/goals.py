@@ -72,6 +72,11 @@ class Ceilings:
         return self.bound if case["additive"] else self.bf16
 
 
+def ceilings(found: Mapping[str, Any]) -> Ceilings | None:
+    """Those of a case; None where they were not measured."""
+    return Ceilings.of(found["parts"]) if found["parts"] else None
+
+
 def row(found: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     """A system's row of a case."""
     return next((row for row in found["systems"] if row["name"] == name), None)
@@ -102,8 +107,8 @@ def ratios(results: Mapping[str, Any]) -> list[Ratio]:
     found = []
     for name, case in results["cases"].items():
         ours, compiled = rate(case, OURS), rate(case, COMPILED)
-        ceilings = Ceilings.of(case["parts"]) if case["parts"] else None
-        limits = [ceilings.limit(case["case"], one) for one in (OURS, COMPILED)] if ceilings else []
+        known = ceilings(case)
+        limits = [known.limit(case["case"], one) for one in (OURS, COMPILED)] if known else []
         for system in (row["name"] for row in case["systems"]):
             theirs = rate(case, system)
             if system not in OF_OURS and ours and theirs:

@@ -117,9 +117,9 @@ def _ceilings(results: Mapping[str, Any]) -> list[str]:
         "| --- |" + " ---: |" * 8 + " --- |",
     ]
     for name, found in results["cases"].items():
-        if not found["parts"]:
+        ceilings = goals.ceilings(found)
+        if ceilings is None:
             continue
-        ceilings = Ceilings.of(found["parts"])
         read = [_number(ceilings.decode), _number(ceilings.plain), _number(ceilings.fp32)]
         usual = [*read, _number(ceilings.bf16), _number(ceilings.bound)]
         compiled = ["", "", "", _number(ceilings.openvino), _number(ceilings.openvino_bound)]
@@ -147,7 +147,7 @@ def _decode(results: Mapping[str, Any]) -> list[str]:
     """Where decoding is heavy enough to matter."""
     said = []
     for name, found in results["cases"].items():
-        ceilings = Ceilings.of(found["parts"]) if found["parts"] else None
+        ceilings = goals.ceilings(found)
         if ceilings and ceilings.plain and found["case"]["additive"]:
             said.append(f"{name} {ceilings.plain / ceilings.decode:.2f}")
     start = f"Our decoding takes, of their time (aimed at {goals.DECODE:g} at most): "

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.speed import goals
-from benchmarks.speed.goals import Ceilings
 
 WIDTH, LEFT, RIGHT, TOP = 760, 250, 60, 56
 BAR, GAP, HEAD = 14, 16, 20
@@ -15,10 +14,9 @@ def picture(results: Mapping[str, Any]) -> str:
     """Bars by case; the length of all cases follows the longest bar, at least the ceiling itself."""
     groups = []
     for name, found in results["cases"].items():
-        if found["parts"]:
-            ceiling = Ceilings.of(found["parts"]).bf16
+        if ceilings := goals.ceilings(found):
             measured = [(row["name"], goals.rate(found, row["name"])) for row in found["systems"]]
-            bars = [(system, rate / ceiling) for system, rate in measured if rate]
+            bars = [(system, rate / ceilings.bf16) for system, rate in measured if rate]
             groups.append((f"{name}: {found['case']['title']}", bars))
     longest = max([1.0, *(share for _, bars in groups for _, share in bars)])
     parts, y = [], TOP
