@@ -62,11 +62,15 @@ class VGGishNetwork(ExampleNetwork):
             nn.Linear(4096, DIM),
         )
 
-    def embeddings_of(self, examples: Tensor) -> Tensor:
-        """(E, 1, 96, 64) -> (E, 128)."""
+    def maps_of(self, examples: Tensor) -> Tensor:
+        """(E, 1, 96, 64) -> (E, 12288)."""
         maps = self.features(examples)  # (E, 512, 6, 4)
         # TensorFlow flattens with the channels last, and the weights of every port expect that.
-        return self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+    def embeddings_of(self, maps: Tensor) -> Tensor:
+        """(E, 12288) -> (E, 128)."""
+        return self.embeddings(maps)
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class VGGish:
 
     def encode(self, batch: Sequence[np.ndarray | None]) -> np.ndarray:
         """(B, 128) float32: the mean over examples, after PCA and quantiser where these are on."""
-        clips = embed(self.module, batch, self.batch)
+        clips = embed(self.module, batch, self.batch, dense=True)
         return mean_of_examples(
             [None if clip is None else self._postprocessed(clip) for clip in clips], DIM
         )

@@ -71,7 +71,7 @@ class YAMNetNetwork(ExampleNetwork):
         for number, convolution in enumerate(convolutions):
             self.add_module(f"layer{number:02}", convolution)
 
-    def embeddings_of(self, patches: Tensor) -> Tensor:
+    def maps_of(self, patches: Tensor) -> Tensor:
         """(E, 1, 96, 64) -> (E, 1024)."""
         maps = patches
         for layer in self.children():

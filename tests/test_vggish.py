@@ -71,7 +71,8 @@ def plain_forward(weights: Mapping[str, torch.Tensor], examples: np.ndarray) -> 
 
 
 def test_equals_the_plain_layers_and_keeps_negative_values(encoder, weights) -> None:
-    sounds = [noise(16_000), noise(50_000, 1)]
+    # The last one reaches beyond one batch of the dense layers.
+    sounds = [noise(16_000), noise(50_000, 1), noise(126 * 16_000, 2)]
     got = encoder.encode(encoder.prepare(sounds))
     expected = []
     for sound in sounds:

@@ -17,7 +17,7 @@ from encoders.media.limits import Limits
 from pipeline.onecore import keep_freed_memory
 
 _SECONDS = 2.0
-_OWN = (image.ROWS["cpu"], dict(text.PACKED), dict(windows.BATCH))
+_OWN = (image.ROWS["cpu"], dict(text.PACKED), windows.BATCH)
 
 
 def main() -> None:
@@ -44,8 +44,7 @@ def _batches(factor: float) -> None:
     for runtime, (texts, room) in packed.items():
         whole = texts * factor >= 1
         text.PACKED[runtime] = (int(texts * factor), room) if whole else (1, int(room * factor))
-    for runtime, most in examples.items():
-        windows.BATCH[runtime] = int(most * factor)
+    windows.BATCH = int(examples * factor)
 
 
 def _prepared(encoder: Any, setting: dict[str, Any]) -> list[Prepared]:
