@@ -62,10 +62,10 @@ def test_batches_that_are_all_first_ones_have_the_rate_of_the_whole():
 
 def test_shards_of_ours_are_noted_by_modality():
     markers = [
-        SimpleNamespace(unit=unit, rows=rows, finished=9.0, seconds=2.0)
+        SimpleNamespace(unit=unit, rows=rows, finished=9.0, seconds=2.0, spent={"encode": 1.5})
         for unit, rows in (("extract.text", 8), ("records", 8), ("extract.image", 4))
     ]
-    times = {"start": 7.0, "finish": 9.0}
+    times = {"start": 7.0, "finish": 9.0, "spent": {"encode": 1.5}}
     found = trial.events_of(SimpleNamespace(scan=lambda: iter(markers)))
     assert found == {"text": [times | {"items": 8}], "image": [times | {"items": 4}]}
 
@@ -73,6 +73,21 @@ def test_shards_of_ours_are_noted_by_modality():
 def test_steps_in_turn_take_the_time_of_all():
     assert summary.in_turn([30.0, 60.0]) == pytest.approx(20.0)
     assert summary.in_turn([7.0]) == pytest.approx(7.0)
+
+
+def test_the_share_of_time_in_a_step_leaves_start_up_out_and_counts_waiting():
+    first = [{"start": 0.0, "finish": 9.0, "spent": {"start": 8.0, "encode": 1.0}}] * 2
+    even = [{"start": 9.0 + n, "finish": 10.0 + n, "spent": {"encode": 0.9}} for n in range(10)]
+    late = {"start": 9.0, "finish": 14.0, "spent": {"encode": 4.0, "decode": 0.5}}
+    # Of twice ten seconds the first worker is in it for nine, the second for four, and then it waits.
+    assert summary.share([[*first, *even, late]], ("encode",), 2) == pytest.approx(13 / 20)
+    assert summary.share([[*first, *even, late]], ("decode", "encode"), 2) == pytest.approx(
+        13.5 / 20
+    )
+    # Twice ten seconds of one thing, then once nine of another: each counts by its time.
+    alone = [{"start": 0.0, "finish": 9.0, "spent": {"encode": 9.0}}]
+    phases = [[*first, *even, late], alone]
+    assert summary.share(phases, ("encode",), 2) == pytest.approx((13 + 9) / (20 + 18))
 
 
 def test_two_sizes_give_a_rate_without_start_up():
@@ -210,6 +225,7 @@ def test_a_failure_is_its_last_line_and_one_that_hangs_is_ended(tmp_path):
 def run(rate: float, items: int = 1000) -> dict:
     worth = {"least": 0.9995, "p1": 0.9997, "mean": 0.9999, "recall": 0.99, "compared": 256}
     usage = {"seconds": 8 + items / rate, "cpu": 20.0, "peak": 2**31, "load": 0.1}
+    usage |= {"products": 100 * rate / RATE, "share": 0.9 * rate / RATE}
     return {**usage, "items": items, "rate": rate, "accuracy": worth}
 
 
@@ -285,6 +301,19 @@ def test_what_the_network_alone_would_miss_is_out_of_reach():
     assert row in page(told)
     told["cases"]["T1"]["parts"] = []
     assert "| T1 | sentence-transformers, OpenVINO | 0.50 | 0.75 |  | 1.25 | missed |" in page(told)
+
+
+def test_how_even_the_machine_was_and_where_workers_spent_their_time_are_told():
+    said = page(results())
+    assert "products of one core in bf16 25 to 200 GFLOP/s." in said
+    (line,) = [line for line in said.splitlines() if line.startswith("| T1 | 2,000")]
+    assert line.endswith("| 0.50 | 0.92 | missed | 0.90 |")
+    older = results()
+    for one in older["cases"]["T1"]["systems"]:
+        for measured in one["runs"]:
+            del measured["products"], measured["share"]
+    assert "GFLOP/s" not in page(older)
+    assert "| 0.50 | 0.92 | missed |  |" in page(older)
 
 
 def test_whole_runs_stand_beside_the_best_of_the_others():

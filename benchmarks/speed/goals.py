@@ -1,5 +1,6 @@
 """What was aimed at, and what a case says about it: shares of the ceiling, ratios to the others."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,14 @@ def rate(found: Mapping[str, Any], name: str) -> float | None:
     there = row(found, name)
     spread = summary.rates(there) if there else None
     return spread.median if spread else None
+
+
+def share(found: Mapping[str, Any], name: str) -> float | None:
+    """The median share of its workers' time that one of ours spent in what the goal is a share of; None
+    where it was not noted."""
+    there = row(found, name)
+    noted = [run["share"] for run in there["runs"] if "share" in run] if there else []
+    return statistics.median(noted) if noted else None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import ROOT
+from benchmarks.speed import processor
 from chaos.processes import descendants
 
 _STEP = 0.25  # seconds between looks: each takes 4 ms of a core from what is watched
@@ -25,13 +26,14 @@ _POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS
 @dataclass(frozen=True)
 class Usage:
     """seconds: from the start to the end; cpu: seconds of all processes; peak: bytes of all of
-    them together, shared pages counted once; load: of the machine right before; failure: the end of
-    what it said, where it failed."""
+    them together, shared pages counted once; load: of the machine right before; products: GFLOP/s of
+    one core in bf16 right before; failure: the end of what it said, where it failed."""
 
     seconds: float
     cpu: float
     peak: int
     load: float
+    products: float
     failure: str = ""
 
 
@@ -39,7 +41,7 @@ def measure(
     command: Sequence[str], log: Path, *, timeout: float, path: Sequence[Path] = ()
 ) -> Usage:
     """Run it to its end, or kill it with all it has started. path: for Python, beside this checkout."""
-    load, tree = os.getloadavg()[0], _Tree()
+    load, products, tree = os.getloadavg()[0], processor.products(), _Tree()
     started = time.perf_counter()
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -66,7 +68,9 @@ def measure(
         place = named[-1] if named else len(lines) - 1  # advice may follow it
         more = lines[place].rstrip().endswith(":")  # it says what on the next line
         failure = " ".join(" ".join(lines[place : place + 1 + more]).split())[:_REASON]
-    return Usage(round(seconds, 3), round(sum(tree.cpu.values()), 2), tree.peak, load, failure)
+    return Usage(
+        round(seconds, 3), round(sum(tree.cpu.values()), 2), tree.peak, load, products, failure
+    )
 
 
 def _environment(path: Sequence[Path]) -> dict[str, str]:

@@ -111,10 +111,12 @@ def _ceilings(results: Mapping[str, Any]) -> list[str]:
         "ready tensors, at the best batch size or as our encoder batches them; bound: decoding and bf16",
         "one after the other; the second line of a case with OpenVINO. kept: our steady rate as a share of",
         "bf16, or of the bound where a star says so. bf16 over fp32 says what half precision gains on",
-        "this processor, and bounds the ratios to systems in fp32.",
+        "this processor, and bounds the ratios to systems in fp32. in it: the share of our workers' time",
+        "that went into the network (with a star: into decoding and the network) in the steady part of the",
+        "same run; what else runs on the machine, and slows the ceiling at another time, is not in it.",
         "",
-        "| case | decode | theirs | fp32 | bf16 | bound | ours | kept | aimed at | |",
-        "| --- |" + " ---: |" * 8 + " --- |",
+        "| case | decode | theirs | fp32 | bf16 | bound | ours | kept | aimed at | | in it |",
+        "| --- |" + " ---: |" * 8 + " --- | ---: |",
     ]
     for name, found in results["cases"].items():
         ceilings = goals.ceilings(found)
@@ -134,13 +136,17 @@ def _line(name: str, cells: Sequence[str]) -> str:
 
 
 def _kept(found: Mapping[str, Any], ceilings: Ceilings, system: str) -> list[str]:
-    """Rate, share of the ceiling, goal and verdict of one of ours."""
+    """Rate, share of the ceiling, goal, verdict and share of the time of one of ours."""
     case, rate = found["case"], goals.rate(found, system)
     if not rate:
-        return ["", "", f"{case['goal']:g}", ""]
+        return ["", "", f"{case['goal']:g}", "", ""]
     kept = rate / ceilings.limit(case, system)
     star = "*" if case["additive"] else ""
-    return [_number(rate), f"{kept:.2f}{star}", f"{case['goal']:g}", _verdict(kept, case["goal"])]
+    share = goals.share(found, system)
+    return [
+        _number(rate), f"{kept:.2f}{star}", f"{case['goal']:g}", _verdict(kept, case["goal"]),
+        "" if share is None else f"{share:.2f}{star}",
+    ]  # fmt: skip
 
 
 def _decode(results: Mapping[str, Any]) -> list[str]:
@@ -193,7 +199,8 @@ def _case(name: str, found: Mapping[str, Any]) -> list[str]:
         f"## {name}: {case['title']}",
         "",
         f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}, "
-        f"load of the machine before a run {_load(found['systems'])}.",
+        f"load of the machine before a run {_before(found['systems'], 'load', '.1f')}"
+        f"{_products(found['systems'])}.",
         "",
         "| " + " | ".join(_HEADS) + " |",
         "| --- |" + " ---: |" * (len(_HEADS) - 1),
@@ -253,9 +260,15 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _load(systems: Sequence[Mapping[str, Any]]) -> str:
-    loads = [run["load"] for row in systems for run in row["runs"]]
-    return f"{min(loads):.1f} to {max(loads):.1f}" if loads else "unknown"
+def _before(systems: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
+    """The range of what was noted before every run."""
+    noted = [run[name] for row in systems for run in row["runs"] if name in run]
+    return f"{min(noted):{form}} to {max(noted):{form}}" if noted else "unknown"
+
+
+def _products(systems: Sequence[Mapping[str, Any]]) -> str:
+    noted = _before(systems, "products", ".0f")
+    return "" if noted == "unknown" else f", products of one core in bf16 {noted} GFLOP/s"
 
 
 def _quoted(reason: str) -> str:

@@ -2,9 +2,15 @@
 
 import platform
 import re
+import time
 from pathlib import Path
 
-from encoders.precision import cpu_flags
+import torch
+
+from encoders.precision import cpu_flags, threads
+
+_SIDE = 512
+_SECONDS = 0.2
 
 
 def name() -> str:
@@ -16,6 +22,18 @@ def name() -> str:
     if "cpu family" in facts:
         model += f" family {facts['cpu family']}"
     return f"{model}; {', '.join(flags) or 'no bf16'}"
+
+
+def products() -> float:
+    """GFLOP/s of one core that multiplies in bf16: what is lent by a cloud varies with its neighbours."""
+    left, right = (torch.ones(_SIDE, _SIDE, dtype=torch.bfloat16) for _ in range(2))
+    with threads(1):
+        left @ right
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() - start < _SECONDS:
+            left @ right
+            done += 1
+        return 2 * _SIDE**3 * done / (time.perf_counter() - start) / 1e9
 
 
 def slug(name: str) -> str:

@@ -31,16 +31,37 @@ def steady(events: Sequence[Mapping[str, float]]) -> float:
     way the part counts that is left. Waiting for the last worker counts. Where nothing was begun later:
     all items over the whole time.
     """
+    begin, end = _steady_part(events)
+    return sum(event["items"] * _part_after(event, begin) for event in events) / (end - begin)
+
+
+def share(
+    phases: Sequence[Sequence[Mapping[str, Any]]], steps: Sequence[str], workers: int
+) -> float:
+    """Of all workers' time in the steady part, what went into these steps; 1 if all of it did.
+
+    phases: the events, {start, finish, spent: {step: seconds}}, of each thing done in turn.
+    """
+    spent = time = 0.0
+    for events in phases:
+        begin, end = _steady_part(events)
+        time += workers * (end - begin)
+        for event in events:
+            seconds = sum(event["spent"].get(step, 0.0) for step in steps)
+            spent += seconds * _part_after(event, begin)
+    return spent / time
+
+
+def _steady_part(events: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     earliest = min(event["finish"] for event in events)
-    warm = max(event["finish"] for event in events if event["start"] < earliest)
-    last = max(event["finish"] for event in events)
-    if warm == last:
-        return sum(e["items"] for e in events) / (last - min(e["start"] for e in events))
-    done = 0.0
-    for event in events:
-        length = max(event["finish"] - event["start"], 1e-9)
-        done += event["items"] * min(1.0, max(0.0, event["finish"] - warm) / length)
-    return done / (last - warm)
+    begin = max(event["finish"] for event in events if event["start"] < earliest)
+    end = max(event["finish"] for event in events)
+    return (begin, end) if begin < end else (min(event["start"] for event in events), end)
+
+
+def _part_after(event: Mapping[str, Any], time: float) -> float:
+    length = max(event["finish"] - event["start"], 1e-9)
+    return min(1.0, max(0.0, event["finish"] - time) / length)
 
 
 def in_turn(rates: Sequence[float]) -> float:

@@ -22,6 +22,7 @@ from pipeline.ledger import Ledger
 
 TIMEOUT = 600.0  # seconds for one run of one system
 COMPARED = 256  # records at most whose vectors are compared with those in fp32
+_READING, _NETWORK = ("fetch", "decode", "prepare"), ("encode",)  # steps of ours
 _SHARE = max(system.share for system in SYSTEMS.values())
 
 
@@ -47,7 +48,8 @@ class Bench:
         """A fresh process over the system's share of the table, or over the few of a cold start.
 
         Returns:
-            seconds, cpu, peak, load; items; rate, NaN where it noted none; or failure.
+            seconds, cpu, peak, load, products; items; rate, where it noted any; for ours share, of its
+            workers' time that went into what the goal of the case is a share of; or failure.
 
         Raises:
             NotInstalled: the system can't be had here.
@@ -61,6 +63,9 @@ class Bench:
                 return run
             if noted := _events(system, Path(folder, "output")):
                 run["rate"] = summary.in_turn([summary.steady(events) for events in noted])
+            if noted and system.program is None:
+                steps = (*_READING, *_NETWORK) if self.case.additive else _NETWORK
+                run["share"] = summary.share(noted, steps, os.cpu_count() or 1)
             if not small:
                 run["accuracy"] = self._accuracy(system, started)
             return run
@@ -155,7 +160,7 @@ def _vectors(folder: Path, id_column: str) -> dict[str, np.ndarray]:
     }
 
 
-def _events(system: System, output: Path) -> list[list[dict[str, float]]]:
+def _events(system: System, output: Path) -> list[list[dict[str, Any]]]:
     """What it noted, by what it did one after the other: ours a modality, others whole records."""
     if system.program is None:
         return list(events_of(Ledger(output)).values())
@@ -163,15 +168,15 @@ def _events(system: System, output: Path) -> list[list[dict[str, float]]]:
     return [[json.loads(line) for line in notes.read_text().splitlines()]] if notes.exists() else []
 
 
-def events_of(ledger: Ledger) -> dict[str, list[dict[str, float]]]:
-    """{start, finish, items} of every shard of ours, by modality."""
-    found: dict[str, list[dict[str, float]]] = {}
+def events_of(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
+    """{start, finish, items, spent} of every shard of ours, by modality."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for marker in ledger.scan():
         kind, _, modality = marker.unit.partition(".")
         if kind == "extract":
             start = marker.finished - marker.seconds
             event = {"start": start, "finish": marker.finished, "items": marker.rows}
-            found.setdefault(modality, []).append(event)
+            found.setdefault(modality, []).append(event | {"spent": marker.spent})
     return found
 
 
