@@ -110,19 +110,10 @@ class TransformersText:
                 raise MediaError(Reason.BAD_FORMAT, "the text has half a surrogate pair in it")
         if not items:
             return []
-        encoded = self._plan.tokenizer(
-            list(items),
-            truncation=True,
-            max_length=self._plan.max_length,
-            return_overflowing_tokens=self._plan.chunked,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        chunks: list[list[Piece]] = [[] for _ in items]
-        origin = encoded.get("overflow_to_sample_mapping", range(len(items)))
-        for text, ids in zip(origin, encoded["input_ids"], strict=True):
-            chunks[text].append(Piece(np.array(ids, np.int32), float(len(ids))))
-        return [tuple(chunk) for chunk in chunks]
+        return [
+            tuple(Piece(np.array(ids, np.int32), float(len(ids))) for ids in chunks)
+            for chunks in self._plan.chunks(items)
+        ]
 
     def cost(self, item: Pieces) -> int:
         """Tokens."""
@@ -208,6 +199,16 @@ class _Plan:
         if options.max_length is not None and options.max_length > most:
             raise ValueError(f"max_length {options.max_length}: this model takes at most {most}")
         stated = checkpoint.settings(folder, "sentence_bert_config.json").get("max_seq_length")
+        max_length = options.max_length or min(stated or _LONGEST, most)
+        if tokenizer.is_fast:
+            backend = tokenizer.backend_tokenizer
+            backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+            backend.no_padding()
+        elif options.long == "chunk":
+            raise ValueError(
+                f"model {folder.name}: long: chunk needs a tokenizer that splits; expected a "
+                f"tokenizer.json, got a {type(tokenizer).__name__} in Python"
+            )
         steps = str(checkpoint.read_json(folder / "modules.json"))
         normalize = options.normalize
         how = outline.choose(options.pooling)
@@ -218,7 +219,7 @@ class _Plan:
             tokenizer=tokenizer,
             outline=outline,
             pooling=how,
-            max_length=options.max_length or min(stated or _LONGEST, most),
+            max_length=max_length,
             chunked=options.long == "chunk",
             normalize="Normalize" in steps if normalize is None else normalize,
             padded=hasattr(config, "text_config"),
@@ -230,6 +231,18 @@ class _Plan:
     def padding(self) -> int:
         """The id that fills rows up."""
         return self.tokenizer.pad_token_id or 0
+
+    def chunks(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """The token ids of each text, cut off or in several parts."""
+        if not self.tokenizer.is_fast:
+            cut = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+            return [[ids] for ids in cut["input_ids"]]
+        # Not through transformers, whose bookkeeping takes as long as this.
+        encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(list(texts))
+        return [
+            [part.ids for part in (one, *(one.overflowing if self.chunked else ()))]
+            for one in encoded
+        ]
 
     def identity(self) -> Identity:
         """What these settings make comparable."""

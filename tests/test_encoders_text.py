@@ -226,6 +226,45 @@ def test_long_text_in_chunks_is_the_token_weighted_mean_of_its_chunks(tiny):
     assert not np.allclose(cut[3], vectors[3], atol=1e-3)
 
 
+def test_a_tokenizer_without_a_rust_side_encodes_but_does_not_split(tmp_path):
+    sizes = {
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 2,
+        "vocab_size": 384,
+    }
+    torch.manual_seed(0)
+    transformers.T5Model(transformers.T5Config(**sizes)).save_pretrained(tmp_path)
+    transformers.ByT5Tokenizer(model_max_length=64).save_pretrained(tmp_path)
+    texts = [*sentences(3), "x" * 200]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    model = transformers.T5EncoderModel.from_pretrained(tmp_path).eval()
+    expected = []
+    for text in texts:
+        ids = tokenizer(text, truncation=True, max_length=64, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            expected.append(model(ids).last_hidden_state[0].mean(0).numpy())
+    vectors = encode(encoders.build(spec(tmp_path)), texts)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="long: chunk needs .* got a ByT5Tokenizer"):
+        encoders.build(spec(tmp_path, long="chunk"))
+
+
+@pytest.mark.parametrize("long", ["truncate", "chunk"])
+def test_tokens_are_those_of_transformers(minilm, questions, long):
+    texts = [*questions[:20], " ".join(questions[:80]), "a"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)
+    cut = {"truncation": True, "max_length": 24, "return_overflowing_tokens": long == "chunk"}
+    expected: list[list[list[int]]] = []
+    for text in texts:
+        ids = tokenizer(text, **cut)["input_ids"]
+        expected.append(ids if long == "chunk" else [ids])
+    prepared = encoders.build(spec(minilm, long=long, max_length=24)).prepare(texts)
+    assert [[piece.values.tolist() for piece in pieces] for pieces in prepared] == expected
+
+
 def test_module_and_tensors_give_what_encode_gives(tiny):
     encoder = encoders.build(spec(tiny, long="chunk", max_length=16, normalize=True))
     prepared = encoder.prepare(sentences(5))
