@@ -30,6 +30,15 @@ def test_another_encoder_is_refused_with_both_identities_shown(media, tmp_path):
     Searcher(run).search({"text": "red"})
 
 
+def test_a_fusion_that_this_version_does_not_have_is_a_sentence(media, tmp_path):
+    run = copy_of(media, tmp_path)
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    saved["config"]["models"]["concat"]["name"] = "conkat"
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+    with pytest.raises(PolyfuseError, match=r"models.concat.name: unknown name 'conkat'.*concat"):
+        Searcher(run)
+
+
 def test_an_index_of_other_settings_is_refused(media, tmp_path):
     run = copy_of(media, tmp_path)
     save_config(run, MEDIA | {"image": {"kind": "image"}})

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import encoders
 import fusion
+from fusion.heads import HEADS
 from pipeline.config.explain import explain, nearest, unknown
 from pipeline.config.schema import RunConfig
 from pipeline.errors import ConfigError
@@ -28,6 +29,7 @@ def check_names(config: RunConfig) -> None:
     for name in config.modalities:
         _check_folder(f"modalities.{name}", name)
         _check_video(config, name)
+    _check_registered(config)
     known = [feature.name for feature in config.features()]
     _check_compared(config.compare.inputs, known)
     for name, model in config.models.items():
@@ -57,6 +59,18 @@ def _check_compared(inputs: Sequence[str], features: Sequence[str]) -> None:
                 f"compare.inputs: {wanted!r} is no feature{nearest(wanted, features)}; "
                 f"there are: {', '.join(features)}"
             )
+
+
+def _check_registered(config: RunConfig) -> None:
+    """The names of fusions and heads; also of a run, which another version may have written."""
+    fusions = {f"models.{name}.name": model.name for name, model in config.models.items()}
+    for number, model in enumerate(config.compare.models):
+        fusions[f"compare.models.{number}.name"] = model.name
+    for dotted, name in fusions.items():
+        if name not in fusion.FUSIONS:
+            raise ConfigError(unknown(dotted, name, fusion.FUSIONS))
+    if config.head and config.head.name not in HEADS:
+        raise ConfigError(unknown("head.name", config.head.name, HEADS))
 
 
 def _check_folder(dotted: str, name: str) -> None:
@@ -95,18 +109,14 @@ def check_components(data: dict[str, Any], folder: Path) -> None:
     if "head" in data:
         _check_head(data, folder)
     for number, model in enumerate(data["compare"]["models"]):
-        dotted = f"compare.models.{number}"
-        if model["name"] not in fusion.FUSIONS:
-            raise ConfigError(unknown(f"{dotted}.name", model["name"], fusion.FUSIONS))
-        _check_options(dotted, model, fusion.options_type(model["name"]), folder)
+        options = fusion.options_type(model["name"])
+        _check_options(f"compare.models.{number}", model, options, folder)
 
 
 def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Path) -> None:
     from fusion import objectives  # torch
     from pipeline.fit.recipe import Training
 
-    if model["name"] not in fusion.FUSIONS:
-        raise ConfigError(unknown(f"{dotted}.name", model["name"], fusion.FUSIONS))
     entry = fusion.FUSIONS[model["name"]]
     also = ("inputs", "objective", "training", "memory")
     _check_options(dotted, model, fusion.options_type(model["name"]), folder, also)
@@ -134,14 +144,11 @@ def _check_model(dotted: str, model: dict[str, Any], labelled: bool, folder: Pat
 
 def _check_head(data: dict[str, Any], folder: Path) -> None:
     from fusion import objectives  # torch
-    from fusion.heads import HEADS
     from pipeline.fit.recipe import Training
 
     head = data["head"]
     if "label" not in data:
         raise ConfigError("head: it predicts a label, and there is none; add label: {column: ...}")
-    if head["name"] not in HEADS:
-        raise ConfigError(unknown("head.name", head["name"], HEADS))
     task = data["label"]["task"]  # auto: most keys are those of classify; training checks the rest
     options = objectives.target("classify" if task == "auto" else task).Options
     _check_options("head", head, options, folder, ("on", "fusion", "training"))
