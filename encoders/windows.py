@@ -159,8 +159,6 @@ def _embeddings(module: nn.Module, examples: Tensor, batch: int, dense: bool) ->
 
 def _filled(rows: Tensor, count: int) -> Tensor:
     """`count` rows, the last of them zeros."""
-    return (
-        rows
-        if len(rows) == count
-        else torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
-    )
+    if len(rows) == count:
+        return rows
+    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])

@@ -1,6 +1,5 @@
 """What was aimed at, and what a case says about it: shares of the ceiling, ratios to the others."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,17 +84,19 @@ def row(found: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 def rate(found: Mapping[str, Any], name: str) -> float | None:
     """Its median steady rate; None where it has none."""
-    there = row(found, name)
-    spread = summary.rates(there) if there else None
-    return spread.median if spread else None
+    return _median(found, name, "rate")
 
 
 def share(found: Mapping[str, Any], name: str) -> float | None:
     """The median share of its workers' time that one of ours spent in what the goal is a share of; None
     where it was not noted."""
+    return _median(found, name, "share")
+
+
+def _median(found: Mapping[str, Any], name: str, what: str) -> float | None:
     there = row(found, name)
-    noted = [run["share"] for run in there["runs"] if "share" in run] if there else []
-    return statistics.median(noted) if noted else None
+    spread = summary.noted(there, what) if there else None
+    return spread.median if spread else None
 
 
 @dataclass(frozen=True)

@@ -199,8 +199,8 @@ def _case(name: str, found: Mapping[str, Any]) -> list[str]:
         f"## {name}: {case['title']}",
         "",
         f"{case['items']:,} {case['unit']}; {models}. Measured {case['date']} at {case['commit']}, "
-        f"load of the machine before a run {_before(found['systems'], 'load', '.1f')}"
-        f"{_products(found['systems'])}.",
+        f"load of the machine before a run "
+        f"{_before(found['systems'], 'load', '.1f') or 'unknown'}{_products(found['systems'])}.",
         "",
         "| " + " | ".join(_HEADS) + " |",
         "| --- |" + " ---: |" * (len(_HEADS) - 1),
@@ -222,7 +222,7 @@ def _case(name: str, found: Mapping[str, Any]) -> list[str]:
 
 def _row(row: Mapping[str, Any]) -> str:
     runs = row["runs"]
-    rates = summary.rates(row)
+    rates = summary.noted(row, "rate")
     cells = [
         row["name"],
         f"{runs[0]['items']:,}" if runs else "",
@@ -261,14 +261,14 @@ def _number(value: float | None) -> str:
 
 
 def _before(systems: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
-    """The range of what was noted before every run."""
+    """The range of what was noted before every run; empty where nothing was."""
     noted = [run[name] for row in systems for run in row["runs"] if name in run]
-    return f"{min(noted):{form}} to {max(noted):{form}}" if noted else "unknown"
+    return f"{min(noted):{form}} to {max(noted):{form}}" if noted else ""
 
 
 def _products(systems: Sequence[Mapping[str, Any]]) -> str:
     noted = _before(systems, "products", ".0f")
-    return "" if noted == "unknown" else f", products of one core in bf16 {noted} GFLOP/s"
+    return f", products of one core in bf16 {noted} GFLOP/s" if noted else ""
 
 
 def _quoted(reason: str) -> str:

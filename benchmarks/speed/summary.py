@@ -108,9 +108,9 @@ def _nearest(unit: np.ndarray) -> np.ndarray:
     return np.argpartition(-products, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
 
 
-def rates(row: Mapping[str, Any]) -> Spread | None:
-    """Of one system's runs; None where it has none."""
-    found = [run["rate"] for run in row["runs"] if "rate" in run]
+def noted(row: Mapping[str, Any], what: str) -> Spread | None:
+    """What one system's runs noted, as their rate; None where none of them did."""
+    found = [run[what] for run in row["runs"] if what in run]
     return Spread.of(found) if found else None
 
 
