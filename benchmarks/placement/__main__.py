@@ -3,7 +3,8 @@
     POLYFUSE_TEST_DATA=FOLDER python -m benchmarks.placement
 
 Prepared items are encoded over and over, in as many processes of as many threads as the table says, all
-at the same time; batches are those of the encoders, times a factor.
+at the same time; batches are those of the encoders, times a factor. What this processor is good at is
+the precision, and the tables of other processors stay.
 """
 
 import json
@@ -16,8 +17,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks import results
-from benchmarks.speed import corpora, models
+from benchmarks.speed import corpora, models, processor
 from benchmarks.speed.cases import CASES, encoder
+from encoders.precision import resolve
 
 NAME = "placement"
 WITHIN = 0.05  # of the best by hand, asked for
@@ -32,33 +34,35 @@ def main() -> None:
 
 
 def measure(data: Path) -> dict[str, Any]:
-    """Items a second for every case, runtime, division of the cores and factor."""
-    cores = len(os.sched_getaffinity(0))
-    about = results.about(NAME, "torch", "openvino", "transformers") | {"seed": 0, "cores": cores}
+    """Items a second for every case, runtime, division of the cores and factor, by processor."""
+    cores, precision = len(os.sched_getaffinity(0)), resolve("auto")
+    about = results.about(NAME, "torch", "openvino", "transformers") | {"seed": 0}
     cache = Path(os.environ.get("POLYFUSE_SPEED_CACHE", "~/.cache/polyfuse/speed")).expanduser()
     rows = []
     for name, items in _CASES.items():
         for runtime in ("torch", "openvino"):
-            setting = _setting(name, items, runtime, cache, data)
+            setting = _setting(name, items, cache, data)
+            setting |= {"runtime": runtime, "precision": precision}
             rates = {}
             for processes, threads in ((cores, 1), (1, cores)):
                 found = _rates(setting, processes, threads)
                 rates |= {f"{processes} x {threads}, {factor}": found[factor] for factor in FACTORS}
             rows.append({"case": name, "runtime": runtime, "items": items, "rates": rates})
             print(rows[-1], flush=True)
-    return about | {"rows": rows, "load": os.getloadavg()[0]}
+    here = {key: about[key] for key in ("date", "commit")}
+    here |= {"cores": cores, "precision": precision, "rows": rows, "load": os.getloadavg()[0]}
+    others = results.load(NAME).get("processors", {})
+    return about | {"processors": others | {processor.name(): here}}
 
 
-def _setting(name: str, items: int, runtime: str, cache: Path, data: Path) -> dict[str, Any]:
+def _setting(name: str, items: int, cache: Path, data: Path) -> dict[str, Any]:
     case = CASES[name]
     ((modality, model),) = case.models.items()
     options = encoder(modality, models.locate(model, cache, data))
     table = (
         corpora.write(case.corpus, max(items, case.items), cache / "corpora", data) / "table.csv"
     )
-    return {
-        "kind": case.kind, "encoder": options, "runtime": runtime, "table": str(table), "items": items,
-    }  # fmt: skip
+    return {"kind": case.kind, "encoder": options, "table": str(table), "items": items}
 
 
 def _rates(setting: Mapping[str, Any], processes: int, threads: int) -> dict[float, float]:
@@ -90,27 +94,36 @@ def _rates(setting: Mapping[str, Any], processes: int, threads: int) -> dict[flo
 
 def page(found: Mapping[str, Any]) -> str:
     """docs/results/placement.md."""
-    cores = found["cores"]
-    ours = f"{cores} x 1, 1"
-    columns = list(found["rows"][0]["rates"])
     lines = [
         "# Processes, threads and batches by themselves and by hand",
         "",
-        f"Items a second of {cores} cores, in bf16: PROCESSES x THREADS, FACTOR on the batches of the",
-        f"encoders. polyfuse takes {ours} without being asked; aimed at: within {WITHIN:.0%} of the best.",
-        f"Lists of as many prepared items as stand in brackets; medians of {ROUNDS} rounds. Load of the",
-        f"machine at the end: {found['load']:.1f}.",
+        "Items a second of all cores together: PROCESSES x THREADS, FACTOR on the batches of the",
+        "encoders. polyfuse takes a process of one thread for each core, and 1, without being asked;",
+        f"aimed at: within {WITHIN:.0%} of the best. Lists of as many prepared items as stand in brackets;",
+        f"medians of {ROUNDS} rounds. A table says of which code it is: what it made better is changed since.",
+    ]
+    for name, here in found["processors"].items():
+        lines += ["", f"## {name}", "", *_table(here)]
+    return "\n".join([*lines, *results.footer(found, f"benchmarks/{NAME}")]) + "\n"
+
+
+def _table(here: Mapping[str, Any]) -> list[str]:
+    """What one processor did."""
+    cores, columns = here["cores"], list(here["rows"][0]["rates"])
+    lines = [
+        f"In {here['precision']}, {here['date']}, commit {here['commit']}; load of the machine at the end "
+        f"{here['load']:.1f}.",
         "",
         f"| case | runtime | {' | '.join(columns)} | ours over the best | |",
         "| --- | --- |" + " ---: |" * (len(columns) + 1) + " --- |",
     ]
-    for row in found["rows"]:
-        kept = row["rates"][ours] / max(row["rates"].values())
+    for row in here["rows"]:
+        kept = row["rates"][f"{cores} x 1, 1"] / max(row["rates"].values())
         rates = " | ".join(f"{row['rates'][column]:.1f}" for column in columns)
         verdict = "reached" if kept >= 1 - WITHIN else "missed"
         title = f"{CASES[row['case']].title} ({row['items']})"
         lines.append(f"| {title} | {row['runtime']} | {rates} | {kept:.2f} | {verdict} |")
-    return "\n".join([*lines, *results.footer(found, f"benchmarks/{NAME}")]) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main() -> None:
     keep_freed_memory()
     options = dict(setting["encoder"])
     spec = EncoderSpec(setting["kind"], options.pop("name"), options)
-    built = encoders.build(spec, precision="bf16", runtime=setting["runtime"])
+    built = encoders.build(spec, precision=setting["precision"], runtime=setting["runtime"])
     prepared = _prepared(built, setting)
     for line in sys.stdin:
         _batches(float(line))
