@@ -100,7 +100,7 @@ def page(found: Mapping[str, Any]) -> str:
         "Items a second of all cores together: PROCESSES x THREADS, FACTOR on the batches of the",
         "encoders. polyfuse takes a process of one thread for each core, and 1, without being asked;",
         f"aimed at: within {WITHIN:.0%} of the best. Lists of as many prepared items as stand in brackets;",
-        f"medians of {ROUNDS} rounds. A table says of which code it is: what it made better is changed since.",
+        f"medians of {ROUNDS} rounds. A table names its commit: batches may have changed since.",
     ]
     for name, here in found["processors"].items():
         lines += ["", f"## {name}", "", *_table(here)]
