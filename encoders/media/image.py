@@ -36,7 +36,7 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000"),
     *("ICO", "PSD", "QOI", "PPM", "TGA"),
 )
-_BAND = 2**18  # bytes; stays in the cache
+_BAND = 2**20  # bytes; stays in the cache
 _WALL = threading.Lock()  # on Pillow's cap
 _EXPECTED = "a picture: " + ", ".join(FORMATS)
 
@@ -134,8 +134,10 @@ def _pixels(rgb: pillow.Image) -> np.ndarray:
     picture costs more in fresh memory than its JPEG costs in decoding.
     """
     width, height = rgb.size
-    pixels = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BAND // (3 * width))
+    if rows >= height:
+        return np.array(rgb)
+    pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         pixels[top:bottom] = np.asarray(rgb.crop((0, top, width, bottom)))
