@@ -296,6 +296,22 @@ def test_parquet_kept_columns(tmp_path):
     assert plan_and_read(tmp_path / "a.parquet", tmp_path / "p2", ["hf"])[0].cells == {"hf": "p"}
 
 
+def test_bounds_that_are_no_text_are_part_of_the_fingerprint(tmp_path):
+    """As of a writer that cuts them inside of a character."""
+
+    def shards(last: bytes) -> list[str]:
+        texts = pa.array([b"a", last]).view(pa.string())
+        pq.write_table(pa.table({"sku": ["s0", "s1"], "title": texts}), tmp_path / "a.parquet")
+        source = open_source(SourceSpec(str(tmp_path / "a.parquet"), id="sku"))
+        make_plan(source, tmp_path / "plan", update=True, records=10, bytes=10**9)
+        return [shard.fingerprint for shard in Plan.open(tmp_path / "plan").shards()]
+
+    cut = "café".encode()[:-1]
+    first = shards(cut)
+    assert shards(cut) == first
+    assert shards(cut[:-1] + b"\xc4") != first
+
+
 def test_damaged_parquet_pages_are_bad_rows(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"t": [f"text {n}" * 20 for n in range(100)]}), path, row_group_size=50)
