@@ -106,8 +106,11 @@ class TransformersText:
         for text in items:
             if not text.strip():
                 raise MediaError(Reason.EMPTY, "the text is only white space")
-            if any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise MediaError(Reason.BAD_FORMAT, "the text has half a surrogate pair in it")
+            try:
+                text.encode()
+            except UnicodeEncodeError as err:
+                reason = "the text has half a surrogate pair in it"
+                raise MediaError(Reason.BAD_FORMAT, reason) from err
         if not items:
             return []
         return [
