@@ -50,7 +50,7 @@ class Geometry:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (3, h, w) uint8, laid out with the channels last in memory."""
-        picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        picture = _batch(pixels)
         size = self._resized(*pixels.shape[:2])
         if size != pixels.shape[:2]:
             picture = functional.interpolate(picture, size=size, mode=self.mode, antialias=True)
@@ -63,6 +63,15 @@ class Geometry:
             return self.resize
         longer = int(self.resize * max(height, width) / min(height, width))
         return (longer, self.resize) if width <= height else (self.resize, longer)
+
+
+def _batch(pixels: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) -> (1, 3, H, W), the same memory.
+
+    In this order: where the channels are moved before the batch is put ahead of them, torch takes the
+    strides for those of planes, computes plane by plane and gives planes.
+    """
+    return torch.from_numpy(pixels).unsqueeze(0).permute(0, 3, 1, 2)
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
