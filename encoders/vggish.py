@@ -49,16 +49,16 @@ class VGGishNetwork(ExampleNetwork):
         channels = 1
         for width in (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool"):
             if isinstance(width, int):
-                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
                 channels = width
             else:
                 layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
             nn.Linear(6 * 4 * 512, 4096),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(4096, 4096),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(4096, DIM),
         )
 

@@ -54,7 +54,7 @@ class SameConv2d(nn.Conv2d):
             )
         )
         padding = (width // 2, width - width // 2, height // 2, height - height // 2)
-        return functional.relu(super().forward(functional.pad(maps, padding)))
+        return functional.relu(super().forward(functional.pad(maps, padding)), inplace=True)
 
 
 class YAMNetNetwork(ExampleNetwork):
