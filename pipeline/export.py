@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline import intact
+from pipeline import files, intact
 from pipeline.errors import PolyfuseError
-from pipeline.files import FORMAT
 from pipeline.onefile import whole_file
 from pipeline.store import Part
 
@@ -22,7 +21,7 @@ def export(run: "Run", out: Path) -> Path:
     in names become underscores. One part at a time is in memory, and `out` appears when it is whole.
 
     Raises:
-        PolyfuseError: `out` can't be written.
+        PolyfuseError: `out` can't be written, or a part is damaged.
     """
     snapshot = run.snapshot
     folders = [f"features/{n}" for n in run.feature_names] + [f"fused/{n}" for n in run.model_names]
@@ -30,9 +29,17 @@ def export(run: "Run", out: Path) -> Path:
     records = snapshot.parts("records")
     if not records:
         raise PolyfuseError(f"{run.path} has no records to export yet")
+    schema = None
     with whole_file(out) as append:
         for i, part in enumerate(records):
-            append(_wide(part, {folder: parts[i] for folder, parts in columns.items()}))
+            table = _wide(part, {folder: parts[i] for folder, parts in columns.items()})
+            schema = schema or table.schema
+            if table.schema != schema:  # pages have checksums, the names of columns have none
+                reason = "its columns are not those of the part before it"
+                raise files.damaged(
+                    part.path, reason, "`polyfuse verify RUN` says which of them is"
+                )
+            append(table)
     return out
 
 
@@ -45,7 +52,7 @@ def _wide(records: Part, vectors: dict[str, Part]) -> pa.Table:
             name += "_"
         column = intact.read(part.path, ["vector"], rows=part.rows)["vector"]
         table = table.append_column(name, column.cast(_plain(column.type)))
-    return table.replace_schema_metadata({"format": str(FORMAT)})
+    return table.replace_schema_metadata({"format": str(files.FORMAT)})
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

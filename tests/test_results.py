@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from stored import index_all, save_config, write_run
 
@@ -127,6 +128,16 @@ def test_a_vector_column_never_hides_a_source_column(tmp_path):
     table = pd.read_parquet(Run(tmp_path).export(tmp_path / "wide.parquet"))
     assert table["v_vector"].tolist() == list("abcd")
     assert table["v_vector_"][0].tolist() == [1, 1, 1]
+
+
+def test_an_export_of_parts_that_differ_in_their_columns_is_refused(run):
+    folder, *_, snapshot = run
+    second = snapshot.parts("records")[1].path
+    table = pq.read_table(second)
+    pq.write_table(table.rename_columns({"price": "prize"}), second)
+    with pytest.raises(PolyfuseError, match=f"{second.name} is damaged .*columns"):
+        Run(folder).export(folder / "wide.parquet")
+    assert not list(folder.glob("*.parquet"))
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing(run):
