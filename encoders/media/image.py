@@ -130,8 +130,9 @@ def _bomb(width: int, height: int, limits: Limits) -> MediaError:
 def _pixels(rgb: pillow.Image) -> np.ndarray:
     """(H, W, 3) uint8, a copy.
 
-    Taken in bands: Pillow gives pixels as `bytes`, pieced together, and each copy of a large
-    picture costs more in fresh memory than its JPEG costs in decoding.
+    A large picture is taken in bands: Pillow gives pixels as `bytes`, pieced together, and each copy
+    of all of it costs more in fresh memory than its JPEG costs in decoding. For one that is a single
+    band, cropping first would be a copy more.
     """
     width, height = rgb.size
     rows = max(1, _BAND // (3 * width))

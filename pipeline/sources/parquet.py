@@ -216,17 +216,17 @@ class _Groups:
 
 
 def _account(group: pq.RowGroupMetaData) -> str:
-    """All that a footer says of a row group.
+    """What a footer says of a row group.
 
-    Some writers cut the bounds of a text column at a number of bytes, inside of a character where it
-    falls there: such bounds are taken as the bytes that they are.
+    The least and the greatest text of a column need not be UTF-8, which pyarrow takes them for (a cell
+    that is none is its record's error later on): then all bounds are taken as the bytes that they are.
     """
     try:
         return repr(group.to_dict())
     except UnicodeDecodeError:
         columns = [group.column(i) for i in range(group.num_columns)]
-        known = [c.statistics for c in columns]
-        bounds = [(some.min_raw, some.max_raw) if some else None for some in known]
+        known = [column.statistics for column in columns]
+        bounds = [(s.null_count, s.min_raw, s.max_raw) if s else None for s in known]
         sizes = [(c.data_page_offset, c.num_values, c.total_compressed_size) for c in columns]
         return repr((group.num_rows, sizes, bounds))
 
