@@ -40,12 +40,11 @@ def measure(data: Path) -> dict[str, Any]:
     cache = Path(os.environ.get("POLYFUSE_SPEED_CACHE", "~/.cache/polyfuse/speed")).expanduser()
     rows = []
     for name, items in _CASES.items():
+        setting = _setting(name, items, cache, data) | {"precision": precision}
         for runtime in ("torch", "openvino"):
-            setting = _setting(name, items, cache, data)
-            setting |= {"runtime": runtime, "precision": precision}
             rates = {}
             for processes, threads in ((cores, 1), (1, cores)):
-                found = _rates(setting, processes, threads)
+                found = _rates(setting | {"runtime": runtime}, processes, threads)
                 rates |= {f"{processes} x {threads}, {factor}": found[factor] for factor in FACTORS}
             rows.append({"case": name, "runtime": runtime, "items": items, "rates": rates})
             print(rows[-1], flush=True)
